@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rules - what a target is judged by and who is told: plain values, which lib/config fills and lib/eval reads (the two
+ * are strangers to one another). Const once loaded.
+ */
+#ifndef PORTBELL_BASE_RULES_H
+#define PORTBELL_BASE_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/match.h"
+#include "lib/base/words.h"
+
+enum verify { VERIFY_FULL, VERIFY_CHAIN, VERIFY_OFF };
+
+/* A bound on time left: what is smaller of the two counts; 0 = not given. Percent is of the lifetime, leaf only. */
+struct expiry_bound {
+	int percent;
+	int64_t left_s;
+};
+
+struct rules {
+	/* alert */
+	int after;            /* failures in a row until a check departs */
+	int recover;          /* successes in a row until it returns */
+	/* latency: 0 = no threshold */
+	int64_t latency_warning_us;
+	int64_t latency_critical_us;
+	enum phase latency_phase;
+	int latency_after;
+	/* certificate */
+	bool certificate;     /* judged at all */
+	struct expiry_bound certificate_warning;
+	struct expiry_bound certificate_critical;
+	bool certificate_leaf_only; /* scope: leaf */
+	enum verify verify;
+};
+
+enum group_key {
+	GROUP_BY_GROUP, GROUP_BY_CHECK, GROUP_BY_TARGET, GROUP_BY_ADDRESS, GROUP_BY_REASON, GROUP_BY_LOCATION,
+	GROUP_BY_LABEL
+};
+
+struct group_by {
+	enum group_key key;
+	char *label; /* GROUP_BY_LABEL */
+};
+
+struct route {
+	struct match match;
+	char **send_to;        /* names of senders */
+	size_t send_to_count;
+	struct group_by *group_by;
+	size_t group_by_count;
+	int64_t group_wait_ms;
+	int64_t remind_ms[LEVEL_COUNT]; /* by the incident's level; 0 = never */
+	int64_t remind_certificate_ms;  /* instead, for the check certificate */
+	bool go_on;            /* continue: look at the routes below too */
+};
+
+#endif
