@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config - portbell.yaml as values: read with libyaml, merged, checked by the schema table.
+ * Owns:    a struct config owns everything that hangs from it; const once loaded, config_free() ends it.
+ * Fails:   config_load() returns NULL when there was any mistake; `report` then has every one of all files. Notes are in
+ *          the report of a good load too.
+ * Blocks:  reads files. Runs on the loader thread or before the loop, never on it.
+ */
+#ifndef PORTBELL_CONFIG_CONFIG_H
+#define PORTBELL_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lib/base/address.h"
+#include "lib/base/match.h"
+#include "lib/base/rules.h"
+
+struct problem {
+	bool note;       /* worth knowing, not a mistake */
+	char *where;     /* "portbell.yaml:12:7" */
+	char *path;      /* "targets[3].intervall"; may be "" */
+	char *text;      /* "unknown key (did you mean \"interval\"?)" */
+};
+
+/* Every mistake of one run. problem_print() gives "where: path: text" ("where: note: path: text"). */
+struct report {
+	struct problem *problems;
+	size_t count;
+	size_t capacity;
+	size_t mistakes; /* of them, those that are not notes */
+};
+
+void report_add(struct report *report, bool note, const char *where, const char *path, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
+char *problem_print(const struct problem *problem); /* the caller frees */
+void report_print(const struct report *report, FILE *out); /* a line each */
+void report_done(struct report *report);
+
+/* A set of CA files: targets and senders that name the same files share one. Index 0 is the system's store (no files). */
+struct trust_config {
+	char **files;    /* resolved paths */
+	size_t file_count;
+	char *where;     /* of its first use, for mistakes found when the files are parsed */
+	char *path;
+};
+
+struct target_config {
+	char *name;
+	char *address;         /* as written, "shop.example.com:443" */
+	char *host;
+	uint16_t port;
+	struct address literal; /* family 0 unless host is an IP literal */
+	char *group;           /* NULL if none */
+	struct label *labels;
+	size_t label_count;
+	char *description;     /* NULL if none */
+	char *runbook;         /* NULL if none */
+	bool paused;
+	int64_t interval_ms;
+	int64_t timeout_ms;
+	int64_t recheck_ms;
+	bool tls;
+	char *server_name;     /* SNI and the name verified; an IP literal here means no SNI and an IP SAN */
+	size_t trust;          /* index into config->trust */
+	struct rules rules;
+	char **send_to;        /* instead of the routes, if send_to_set; may be empty: nobody told */
+	size_t send_to_count;
+	bool send_to_set;
+	uint64_t identity;     /* hash of what, when changed, resets windows and counters (address, tls, ...) */
+	char *where;           /* "portbell.yaml:12:7" */
+};
+
+enum starttls { STARTTLS_REQUIRED, STARTTLS_OPTIONAL, STARTTLS_OFF };
+
+struct email_config {
+	char *host;            /* of server: smtp://host:port or smtps://host:port */
+	uint16_t port;
+	bool implicit_tls;     /* smtps */
+	enum starttls starttls;
+	char *username;        /* NULL: no AUTH */
+	char *password;        /* secret */
+	char *from;            /* as written: "Portbell <portbell@example.com>" */
+	char **to;             /* as written */
+	size_t to_count;
+};
+
+struct header_config {
+	char *name;
+	char *value;           /* may hold a secret: never shown */
+};
+
+struct webhook_config {
+	char *url;             /* secret: may hold a token; shown as scheme://host/... at most */
+	char *method;          /* "POST" or "PUT" */
+	struct header_config *headers;
+	size_t header_count;
+	char *signing_secret;  /* Standard Webhooks, decoded from whsec_ + base64, or raw bytes; NULL: not signed */
+	size_t signing_secret_bytes;
+};
+
+enum sender_kind { SENDER_EMAIL, SENDER_WEBHOOK, SENDER_LOG, SENDER_KIND_COUNT };
+
+struct sender_config {
+	char *name;
+	enum sender_kind kind;
+	int64_t give_up_ms;
+	int64_t timeout_ms;
+	int rate_count;        /* rate: rate_count messages ... */
+	int64_t rate_per_ms;   /* ... in this time; 0 = no limit */
+	size_t trust;          /* index into config->trust */
+	union {
+		struct email_config email;
+		struct webhook_config webhook;
+	} as;
+	char *where;
+};
+
+struct resolver_config {
+	char **servers;        /* "192.0.2.53", "[2001:db8::53]:5353"; none: /etc/resolv.conf */
+	size_t server_count;
+	int64_t timeout_ms;
+	int tries;
+	bool cache;
+};
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+struct daemon_config {
+	int workers;           /* 0 = auto */
+	char *control_socket;  /* NULL: the default */
+	char *state_directory; /* NULL: the default */
+	enum log_level log_level;
+};
+
+struct config {
+	char *file;
+	char *location;        /* never NULL */
+	struct target_config *targets;
+	size_t target_count;
+	struct sender_config *senders;
+	size_t sender_count;
+	struct route *routes;  /* as written, or the one default route */
+	size_t route_count;
+	struct trust_config *trust;
+	size_t trust_count;    /* at least 1 */
+	struct resolver_config resolver;
+	struct daemon_config daemon;
+};
+
+/* What a load may look at besides files. Tests give their own. */
+struct config_env {
+	const char *(*variable)(const char *name, void *arg); /* NULL: no such variable */
+	void *arg;
+	const char *credentials_directory; /* NULL: none */
+	bool lenient;          /* --check outside the unit: a missing credential or variable is a note */
+};
+
+struct config *config_load(const char *file, const struct config_env *env, struct report *report);
+void config_free(struct config *config); /* NULL is fine; secrets are wiped */
+/* The effective configuration as YAML with the origin of each value as a comment, secrets as <hidden>. */
+bool config_print(const char *file, const struct config_env *env, FILE *out, struct report *report);
+const struct sender_config *config_sender(const struct config *config, const char *name); /* NULL if none */
+
+#endif
