@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib/eval/evaluator.h"
+
+#include <string.h>
+
+#include "lib/base/mem.h"
+
+static void count_up(int *row)
+{
+	if (*row < INT32_MAX)
+		(*row)++;
+}
+
+/* Notes the new verdict of a check and the change that it is. */
+static struct change *turn(struct standing *standing, struct changes *changes, enum check check, enum level level,
+			   enum reason reason, int64_t since_unix_us)
+{
+	struct verdict *verdict = &standing->checks[check];
+	struct change *change = &changes->list[changes->count++];
+
+	*change = (struct change){
+		.check = check,
+		.before = verdict->level,
+		.level = level,
+		.reason = reason,
+		.since_unix_us = since_unix_us,
+	};
+	if (verdict->level != level)
+		verdict->since_unix_us = since_unix_us;
+	verdict->level = level;
+	verdict->reason = reason;
+	return change;
+}
+
+/* Availability */
+
+static void availability_bad(const struct rules *rules, struct standing *standing, const struct result *result,
+			     struct changes *changes)
+{
+	const struct verdict *verdict = &standing->checks[CHECK_AVAILABILITY];
+
+	if (standing->rows.bad == 0)
+		standing->departed_unix_us = result->started_unix_us;
+	count_up(&standing->rows.bad);
+	standing->rows.good = 0;
+	standing->rows.ours = 0;
+	if (verdict->level == LEVEL_CRITICAL) {
+		if (verdict->reason != result->reason)
+			turn(standing, changes, CHECK_AVAILABILITY, LEVEL_CRITICAL, result->reason,
+			     verdict->since_unix_us);
+		return;
+	}
+	if (standing->rows.bad < rules->after)
+		return;
+	struct change *change = turn(standing, changes, CHECK_AVAILABILITY, LEVEL_CRITICAL, result->reason,
+				     standing->departed_unix_us);
+
+	/* An unknown that nobody was told of is no step on the way: the incident opens here. */
+	if (!standing->unknown_opened)
+		change->before = LEVEL_OK;
+	standing->unknown_opened = false;
+}
+
+static void availability_good(const struct rules *rules, struct standing *standing, const struct result *result,
+			      struct changes *changes)
+{
+	const struct verdict *verdict = &standing->checks[CHECK_AVAILABILITY];
+
+	standing->rows.bad = 0;
+	standing->rows.ours = 0;
+	count_up(&standing->rows.good);
+	if (verdict->level == LEVEL_OK)
+		return;
+	bool told = verdict->level == LEVEL_CRITICAL || standing->unknown_opened;
+
+	if (told && standing->rows.good < rules->recover)
+		return;
+	struct change *change = turn(standing, changes, CHECK_AVAILABILITY, LEVEL_OK, REASON_OK,
+				     result->started_unix_us);
+
+	change->quiet = !told;
+	standing->unknown_opened = false;
+}
+
+/* Our own trouble says nothing of the target: it neither confirms nor clears, but a good level does not stay for ever. */
+static void availability_ours(const struct rules *rules, struct standing *standing, const struct result *result,
+			      bool explained, int64_t now_unix_us, struct changes *changes)
+{
+	const struct verdict *verdict = &standing->checks[CHECK_AVAILABILITY];
+
+	if (standing->rows.ours == 0 && verdict->level != LEVEL_UNKNOWN && standing->rows.bad == 0)
+		standing->departed_unix_us = result->started_unix_us;
+	count_up(&standing->rows.ours);
+	if (verdict->level == LEVEL_CRITICAL)
+		return;
+	if (verdict->level == LEVEL_OK) {
+		if (standing->rows.ours < rules->after)
+			return;
+		turn(standing, changes, CHECK_AVAILABILITY, LEVEL_UNKNOWN, result->reason, standing->departed_unix_us)
+			->quiet = true;
+		return;
+	}
+	if (standing->unknown_opened || explained ||
+	    now_unix_us - verdict->since_unix_us < UNKNOWN_OPENS_AFTER_S * US_PER_S)
+		return;
+	standing->unknown_opened = true;
+	turn(standing, changes, CHECK_AVAILABILITY, LEVEL_UNKNOWN, result->reason, verdict->since_unix_us)->before =
+		LEVEL_OK;
+}
+
+static void judge_availability(const struct rules *rules, struct standing *standing, const struct result *result,
+			       bool explained, int64_t now_unix_us, struct changes *changes)
+{
+	if (reason_is_ours(result->reason))
+		availability_ours(rules, standing, result, explained, now_unix_us, changes);
+	else if (result->reason != REASON_OK)
+		availability_bad(rules, standing, result, changes);
+	else
+		availability_good(rules, standing, result, changes);
+}
+
+/* Latency */
+
+/* One row goes on when the value belongs to it, else it starts anew. */
+static void row_step(int *row, bool belongs)
+{
+	if (belongs)
+		count_up(row);
+	else
+		*row = 0;
+}
+
+static enum level latency_level(const struct rules *rules, const struct standing *standing)
+{
+	const enum level now = standing->checks[CHECK_LATENCY].level;
+
+	if (rules->latency_critical_us > 0 && standing->rows.critical >= rules->latency_after)
+		return LEVEL_CRITICAL;
+	if (standing->rows.fast >= rules->recover)
+		return LEVEL_OK;
+	if (now == LEVEL_CRITICAL)
+		return standing->rows.below >= rules->recover && rules->latency_warning_us > 0 ? LEVEL_WARNING : now;
+	if (rules->latency_warning_us > 0 && standing->rows.warning >= rules->latency_after)
+		return LEVEL_WARNING;
+	return now;
+}
+
+static void judge_latency(const struct rules *rules, struct standing *standing, const struct result *result,
+			  struct changes *changes)
+{
+	const int64_t value_us = result->phase_us[rules->latency_phase];
+	const bool critical = rules->latency_critical_us > 0 && value_us >= rules->latency_critical_us;
+	const bool warning = critical || (rules->latency_warning_us > 0 && value_us >= rules->latency_warning_us);
+
+	if (result->reason != REASON_OK || value_us < 0 ||
+	    (rules->latency_warning_us == 0 && rules->latency_critical_us == 0))
+		return;
+	if (warning && standing->rows.warning == 0)
+		standing->slow_since_unix_us = result->started_unix_us;
+	row_step(&standing->rows.critical, critical);
+	row_step(&standing->rows.warning, warning);
+	row_step(&standing->rows.below, !critical);
+	row_step(&standing->rows.fast, !warning);
+	const enum level level = latency_level(rules, standing);
+
+	if (level == standing->checks[CHECK_LATENCY].level)
+		return;
+	if (level == LEVEL_OK)
+		turn(standing, changes, CHECK_LATENCY, LEVEL_OK, REASON_OK, result->started_unix_us);
+	else
+		turn(standing, changes, CHECK_LATENCY, level, REASON_LATENCY_HIGH, standing->slow_since_unix_us);
+}
+
+/* Certificate */
+
+/* Percent of the lifetime and a duration: the smaller counts. -1: no bound. */
+static int64_t bound_s(const struct expiry_bound *bound, int64_t lifetime_s)
+{
+	int64_t share_s = lifetime_s / 100 * bound->percent + lifetime_s % 100 * bound->percent / 100;
+
+	if (bound->percent == 0 || lifetime_s < 0)
+		return bound->left_s > 0 ? bound->left_s : -1;
+	return bound->left_s > 0 && bound->left_s < share_s ? bound->left_s : share_s;
+}
+
+static enum level left_level(const struct rules *rules, int64_t left_s, int64_t lifetime_s)
+{
+	if (left_s < bound_s(&rules->certificate_critical, lifetime_s))
+		return LEVEL_CRITICAL;
+	if (left_s < bound_s(&rules->certificate_warning, lifetime_s))
+		return LEVEL_WARNING;
+	return LEVEL_OK;
+}
+
+enum level evaluator_judge_certificate(const struct rules *rules, const struct certificate *certificate,
+				       int64_t now_unix_s, enum reason *reason)
+{
+	const int64_t lifetime_s = certificate->not_after_unix_s - certificate->not_before_unix_s;
+
+	*reason = REASON_CERT_EXPIRED;
+	if (now_unix_s > certificate->not_after_unix_s)
+		return LEVEL_CRITICAL;
+	*reason = certificate->verdict;
+	if (certificate->verdict != REASON_OK)
+		return LEVEL_CRITICAL;
+	enum level level = left_level(rules, certificate->not_after_unix_s - now_unix_s, lifetime_s);
+
+	if (!rules->certificate_leaf_only && certificate->chain_not_after_unix_s != INT64_MAX) {
+		/* A CA certificate lives for years: a share of that would alarm too early, so only durations count. */
+		enum level chain = left_level(rules, certificate->chain_not_after_unix_s - now_unix_s, -1);
+
+		if (chain > level)
+			level = chain;
+	}
+	*reason = level == LEVEL_OK ? REASON_OK : REASON_CERT_EXPIRING;
+	return level;
+}
+
+static struct seen_certificate *find_certificate(struct standing *standing, const uint8_t *fingerprint)
+{
+	for (size_t i = 0; i < standing->certificate_count; i++) {
+		struct seen_certificate *seen = &standing->certificates[i];
+
+		if (memcmp(seen->certificate.fingerprint, fingerprint, FINGERPRINT_BYTES) == 0)
+			return seen;
+	}
+	return NULL;
+}
+
+static void drop_certificate(struct standing *standing, size_t index, struct changes *changes)
+{
+	memcpy(changes->dropped[changes->dropped_count++], standing->certificates[index].certificate.fingerprint,
+	       FINGERPRINT_BYTES);
+	standing->certificate_count--;
+	memmove(&standing->certificates[index], &standing->certificates[index + 1],
+		(standing->certificate_count - index) * sizeof(*standing->certificates));
+}
+
+/* The set after one more handshake: what it showed is in, what was not shown for `recover` handshakes is out. */
+static void update_set(const struct rules *rules, struct standing *standing, const struct certificate *shown,
+		       struct changes *changes)
+{
+	struct seen_certificate *seen = find_certificate(standing, shown->fingerprint);
+	const size_t room = seen != NULL ? CERTIFICATE_SET_MAX : CERTIFICATE_SET_MAX - 1;
+
+	for (size_t i = standing->certificate_count; i-- > 0;) {
+		struct seen_certificate *other = &standing->certificates[i];
+
+		if (memcmp(other->certificate.fingerprint, shown->fingerprint, FINGERPRINT_BYTES) == 0)
+			continue;
+		if (++other->missed >= rules->recover || standing->certificate_count > room)
+			drop_certificate(standing, i, changes);
+	}
+	seen = find_certificate(standing, shown->fingerprint);
+	if (seen == NULL) {
+		standing->certificates = mem_grow(standing->certificates, &standing->certificate_capacity,
+						  standing->certificate_count + 1, sizeof(*standing->certificates));
+		seen = &standing->certificates[standing->certificate_count++];
+		changes->added = &seen->certificate;
+	}
+	*seen = (struct seen_certificate){ .certificate = *shown };
+}
+
+static void judge_certificate(const struct rules *rules, struct standing *standing, const struct result *result,
+			      int64_t now_unix_us, struct changes *changes)
+{
+	const struct verdict *verdict = &standing->checks[CHECK_CERTIFICATE];
+	const struct seen_certificate *worst = NULL;
+
+	if (!rules->certificate || !result->certificate.present)
+		return;
+	update_set(rules, standing, &result->certificate, changes);
+	for (size_t i = 0; i < standing->certificate_count; i++) {
+		struct seen_certificate *seen = &standing->certificates[i];
+
+		seen->level = evaluator_judge_certificate(rules, &seen->certificate, now_unix_us / US_PER_S,
+							  &seen->reason);
+		if (worst == NULL || seen->level > worst->level || (seen->level == worst->level && seen->missed == 0))
+			worst = seen;
+	}
+	if (worst->level == verdict->level && worst->reason == verdict->reason)
+		return;
+	turn(standing, changes, CHECK_CERTIFICATE, worst->level, worst->reason,
+	     verdict->level == LEVEL_OK || worst->level == LEVEL_OK ? result->started_unix_us :
+								      verdict->since_unix_us)
+		->certificate = &worst->certificate;
+}
+
+void evaluator_next(const struct rules *rules, struct standing *standing, const struct result *result, bool explained,
+		    int64_t now_unix_us, struct changes *changes)
+{
+	memset(changes, 0, sizeof(*changes));
+	judge_availability(rules, standing, result, explained, now_unix_us, changes);
+	judge_latency(rules, standing, result, changes);
+	judge_certificate(rules, standing, result, now_unix_us, changes);
+	if (!standing->judged)
+		standing->judged = result->reason == REASON_OK || changes->count > 0;
+}
+
+bool evaluator_wants_recheck(const struct rules *rules, const struct standing *standing)
+{
+	const enum level level = standing->checks[CHECK_AVAILABILITY].level;
+
+	if (level == LEVEL_CRITICAL || standing->unknown_opened)
+		return standing->rows.good > 0 && standing->rows.good < rules->recover;
+	return standing->rows.bad > 0 && standing->rows.bad < rules->after;
+}
+
+void standing_reset_windows(struct standing *standing)
+{
+	memset(&standing->rows, 0, sizeof(standing->rows));
+	standing->judged = false;
+	standing_done(standing);
+}
+
+void standing_done(struct standing *standing)
+{
+	free(TAKE(standing->certificates));
+	standing->certificate_count = 0;
+	standing->certificate_capacity = 0;
+}
+
+enum level standing_level(const struct standing *standing, enum check *worst)
+{
+	*worst = CHECK_AVAILABILITY;
+	for (enum check check = CHECK_AVAILABILITY; check < CHECK_COUNT; check++)
+		if (standing->checks[check].level > standing->checks[*worst].level)
+			*worst = check;
+	return standing->checks[*worst].level;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib/eval/result.h"
+
+#include <string.h>
+
+#include "lib/base/mem.h"
+
+void result_init(struct result *result, uint32_t target_id)
+{
+	memset(result, 0, sizeof(*result));
+	result->target_id = target_id;
+	result->reason = REASON_OK;
+	result->phase = PHASE_TOTAL;
+	for (int i = 0; i < PHASE_COUNT; i++)
+		result->phase_us[i] = -1;
+	result->rtt_us = -1;
+}
+
+void result_done(struct result *result)
+{
+	free(TAKE(result->detail));
+	tls_facts_free(TAKE(result->facts));
+}
+
+static void certificate_facts_done(struct certificate_facts *facts)
+{
+	free(facts->subject);
+	free(facts->issuer);
+	free(facts->serial);
+	for (size_t i = 0; i < facts->san_count; i++)
+		free(facts->sans[i]);
+	free(facts->sans);
+	free(facts->key);
+	free(facts->signature);
+}
+
+void tls_facts_free(struct tls_facts *facts)
+{
+	if (facts == NULL)
+		return;
+	for (size_t i = 0; i < facts->chain_count; i++)
+		certificate_facts_done(&facts->chain[i]);
+	free(facts->chain);
+	free(facts->version);
+	free(facts->cipher);
+	free(facts->verify_text);
+	free(facts);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * result - what one probe found: plain values that travel from a prober thread to main.
+ * Owns: `detail` and `facts` belong to the result; result_done() frees them. Both are NULL in the ordinary case: facts
+ *       come along only when the certificate is not the one this prober sent last for the target.
+ * Units: phase_us and rtt_us in microseconds, monotonic; -1 = the phase did not run (a cached DNS answer has no time).
+ */
+#ifndef PORTBELL_EVAL_RESULT_H
+#define PORTBELL_EVAL_RESULT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/address.h"
+#include "lib/base/words.h"
+
+enum { FINGERPRINT_BYTES = 32, FACT_TEXT_BYTES = 256, FACT_SAN_MAX = 64, FACT_CHAIN_MAX = 10 };
+
+/* What judging a certificate needs, for each handshake. */
+struct certificate {
+	uint8_t fingerprint[FINGERPRINT_BYTES]; /* SHA-256 of the leaf's DER */
+	int64_t not_before_unix_s;
+	int64_t not_after_unix_s;
+	/* The earliest end of the other certificates of the chain that a client builds (root included), else of the
+	 * presented ones; INT64_MAX if there are none. */
+	int64_t chain_not_after_unix_s;
+	enum reason verdict;  /* REASON_OK, or why a client that verifies as configured would refuse (cert_*) */
+	bool present;         /* there was a handshake that showed a certificate */
+};
+
+/* One certificate of a chain, for people: all text is cleaned (str_clean) and capped. */
+struct certificate_facts {
+	char *subject;          /* RFC 4514, e.g. "CN=shop.example.com,O=Example" */
+	char *issuer;
+	char *serial;           /* hex */
+	char **sans;            /* "DNS:shop.example.com", "IP:192.0.2.1"; at most FACT_SAN_MAX */
+	size_t san_count;
+	size_t san_total;       /* how many there really were */
+	int64_t not_before_unix_s;
+	int64_t not_after_unix_s;
+	char *key;              /* "EC P-256", "RSA 2048", "ED25519" */
+	char *signature;        /* "ecdsa-with-SHA256" */
+	uint8_t fingerprint[FINGERPRINT_BYTES];
+};
+
+struct tls_facts {
+	struct certificate_facts *chain; /* as presented, leaf first */
+	size_t chain_count;              /* at most FACT_CHAIN_MAX */
+	size_t chain_total;
+	char *version;                   /* "TLS 1.3" */
+	char *cipher;                    /* "TLS_AES_256_GCM_SHA384" */
+	char *verify_text;               /* OpenSSL's words for the verdict; NULL if ok */
+	int64_t verified_not_after_unix_s; /* of the chain a client builds, leaf included; 0 if none was built */
+};
+
+struct result {
+	uint32_t target_id;
+	enum reason reason;     /* of the connection: REASON_OK although a client would refuse the certificate */
+	enum phase phase;       /* where it ended; PHASE_TOTAL when all went well */
+	int error_number;       /* errno, 0 = none */
+	int64_t started_unix_us;
+	int64_t late_us;        /* how long after its due time it started */
+	int64_t phase_us[PHASE_COUNT];
+	int64_t rtt_us;         /* tcpi_rtt at connect, -1 unknown */
+	uint32_t retransmits;
+	bool tried_again;       /* a recheck, not in the regular rhythm */
+	struct address address; /* the one that worked, or was tried last */
+	struct certificate certificate;
+	char *detail;           /* cleaned: errno text, alert, OpenSSL's words, the resolver's; NULL if none */
+	struct tls_facts *facts;
+};
+
+void result_init(struct result *result, uint32_t target_id);
+void result_done(struct result *result);
+void tls_facts_free(struct tls_facts *facts); /* NULL is fine */
+
+#endif

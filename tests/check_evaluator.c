@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/eval/evaluator.h"
+
+enum { START_S = 1700000000, EVERY_S = 30 };
+
+static struct rules ordinary_rules(void)
+{
+	return (struct rules){
+		.after = 3,
+		.recover = 2,
+		.latency_warning_us = 300000,
+		.latency_critical_us = 1000000,
+		.latency_phase = PHASE_TOTAL,
+		.latency_after = 3,
+		.certificate = true,
+		.certificate_warning = { .percent = 25, .left_s = 21 * S_PER_DAY },
+		.certificate_critical = { .percent = 10, .left_s = 7 * S_PER_DAY },
+	};
+}
+
+/* + well, - refused, t timeout, ! trouble of our own */
+static void probe(char what, size_t nth, struct result *result)
+{
+	result_init(result, 1);
+	result->started_unix_us = (START_S + (int64_t)nth * EVERY_S) * US_PER_S;
+	result->phase_us[PHASE_TOTAL] = 1000;
+	result->reason = what == '-' ? REASON_CONNECT_REFUSED :
+			 what == 't' ? REASON_CONNECT_TIMEOUT :
+			 what == '!' ? REASON_LOCAL_ERROR :
+				       REASON_OK;
+}
+
+/* What people would see after each probe: ? pending, o ok, C critical, u unknown; upper case O and lower case c: the
+ * next probe comes soon, because a failure or a recovery is unconfirmed. */
+static char seen(const struct rules *rules, const struct standing *standing)
+{
+	const bool soon = evaluator_wants_recheck(rules, standing);
+
+	switch (standing->checks[CHECK_AVAILABILITY].level) {
+	case LEVEL_CRITICAL:
+		return soon ? 'c' : 'C';
+	case LEVEL_UNKNOWN:
+		return 'u';
+	default:
+		return soon ? 'O' : standing->judged ? 'o' : '?';
+	}
+}
+
+struct availability_row {
+	const char *what;
+	const char *probes;
+	const char *levels;
+	const char *changes; /* levels of what opens (C), ends (o), gets another reason (=) */
+};
+
+static const struct availability_row availability_rows[] = {
+	{ "all is well", "++++", "oooo", "" },
+	{ "third in a row", "++---", "ooOOC", "C" },
+	{ "down from the start", "---", "OOC", "C" },
+	{ "two failures are not three", "+--+--+", "oOOoOOo", "" },
+	{ "a second success confirms", "---++", "OOCco", "Co" },
+	{ "one success does not", "---+-+-", "OOCcCcC", "C" },
+	{ "down stays down without a word", "------", "OOCCCC", "C" },
+	{ "another reason is told to nobody, but noted", "---tt", "OOCCC", "C=" },
+	{ "two outages", "---++---++", "OOCcoOOCco", "CoCo" },
+	{ "our own trouble neither confirms", "+--!-", "oOOOC", "C" },
+	{ "nor clears", "---!!!!", "OOCCCCC", "C" },
+	{ "but three of it and we do not know", "+!!!", "ooou", "" },
+	{ "one success and we know again", "+!!!+", "ooouo", "" },
+	{ "from unknown to down", "+!!!---", "ooouuuC", "C" },
+	{ "nothing but our own trouble", "!!", "??", "" },
+};
+
+START_TEST(test_availability)
+{
+	const struct availability_row *row = &availability_rows[_i];
+	const struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	char levels[32] = "", told[32] = "";
+	size_t told_count = 0;
+
+	for (size_t i = 0; row->probes[i] != '\0'; i++) {
+		struct result result;
+		struct changes changes;
+
+		probe(row->probes[i], i, &result);
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		levels[i] = seen(&rules, &standing);
+		for (size_t j = 0; j < changes.count; j++) {
+			const struct change *change = &changes.list[j];
+
+			if (!change->quiet)
+				told[told_count++] = change->before == change->level ? '=' :
+						     change->level == LEVEL_OK	     ? 'o' :
+										       'C';
+		}
+	}
+	ck_assert_msg(strcmp(levels, row->levels) == 0, "%s: %s gives %s, not %s", row->what, row->probes, levels,
+		      row->levels);
+	ck_assert_msg(strcmp(told, row->changes) == 0, "%s: %s tells %s, not %s", row->what, row->probes, told,
+		      row->changes);
+	standing_done(&standing);
+}
+END_TEST
+
+/* Ten minutes of our own trouble open an incident, unless a self incident explains it; ended by `recover` successes. */
+START_TEST(test_lasting_unknown)
+{
+	const struct rules rules = ordinary_rules();
+	const bool explained = _i == 1;
+	struct standing standing = { 0 };
+	struct result result;
+	struct changes changes;
+	size_t opened = 0;
+	size_t i = 0;
+
+	for (; i < 30; i++) {
+		probe('!', i, &result);
+		evaluator_next(&rules, &standing, &result, explained, result.started_unix_us, &changes);
+		for (size_t j = 0; j < changes.count; j++)
+			if (!changes.list[j].quiet) {
+				opened++;
+				ck_assert_int_eq(changes.list[j].level, LEVEL_UNKNOWN);
+				ck_assert_int_eq(changes.list[j].before, LEVEL_OK);
+				/* Since the first probe that departed, told when 600 s had gone. */
+				ck_assert_int_eq(changes.list[j].since_unix_us, START_S * US_PER_S);
+				ck_assert_uint_eq(i, UNKNOWN_OPENS_AFTER_S / EVERY_S);
+			}
+	}
+	ck_assert_uint_eq(opened, explained ? 0 : 1);
+	probe('+', i++, &result);
+	evaluator_next(&rules, &standing, &result, explained, result.started_unix_us, &changes);
+	ck_assert_uint_eq(changes.count, explained ? 1 : 0);
+	probe('+', i++, &result);
+	evaluator_next(&rules, &standing, &result, explained, result.started_unix_us, &changes);
+	ck_assert_int_eq(standing.checks[CHECK_AVAILABILITY].level, LEVEL_OK);
+	if (!explained) {
+		ck_assert_uint_eq(changes.count, 1);
+		ck_assert(!changes.list[0].quiet);
+		ck_assert_int_eq(changes.list[0].before, LEVEL_UNKNOWN);
+	}
+}
+END_TEST
+
+START_TEST(test_since_is_the_first_failure)
+{
+	const struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	struct result result;
+	struct changes changes;
+
+	for (size_t i = 0; i < 5; i++) {
+		probe("++---"[i], i, &result);
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+	}
+	ck_assert_uint_eq(changes.count, 1);
+	ck_assert_int_eq(changes.list[0].since_unix_us, (START_S + 2 * EVERY_S) * US_PER_S);
+	ck_assert_int_eq(changes.list[0].reason, REASON_CONNECT_REFUSED);
+}
+END_TEST
+
+/* Latency: f fast, s over the warning, S over the critical threshold, - a failed probe. Levels o w C. */
+struct latency_row {
+	const char *what;
+	const char *probes;
+	const char *levels;
+};
+
+static const struct latency_row latency_rows[] = {
+	{ "fast", "ffff", "oooo" },
+	{ "slow three times in a row", "fsss", "ooow" },
+	{ "one fast value breaks the row", "ssfss", "ooooo" },
+	{ "a failed probe has no value", "ss-s", "ooow" },
+	{ "very slow", "SSS", "ooC" },
+	{ "a row of both is at least slow", "sSs", "oow" },
+	{ "worse", "sssSSS", "oowwwC" },
+	{ "better, then well", "SSSssff", "ooCCwwo" },
+	{ "straight back", "SSSff", "ooCCo" },
+	{ "fast again takes two", "sssfsff", "oowwwwo" },
+};
+
+START_TEST(test_latency)
+{
+	const struct latency_row *row = &latency_rows[_i];
+	const struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	char levels[32] = "";
+
+	for (size_t i = 0; row->probes[i] != '\0'; i++) {
+		struct result result;
+		struct changes changes;
+
+		probe(row->probes[i], i, &result);
+		if (row->probes[i] != '-')
+			result.phase_us[PHASE_TOTAL] = row->probes[i] == 'f' ? 1000 :
+						       row->probes[i] == 's' ? 300000 :
+									       2000000;
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		levels[i] = "ow?C"[standing.checks[CHECK_LATENCY].level];
+	}
+	ck_assert_msg(strcmp(levels, row->levels) == 0, "%s: %s gives %s, not %s", row->what, row->probes, levels,
+		      row->levels);
+}
+END_TEST
+
+START_TEST(test_latency_of_a_phase_and_without_thresholds)
+{
+	struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	struct result result;
+	struct changes changes;
+
+	rules.latency_phase = PHASE_TLS;
+	for (size_t i = 0; i < 5; i++) {
+		probe('+', i, &result);
+		result.phase_us[PHASE_TOTAL] = 5000000;
+		result.phase_us[PHASE_TLS] = 200000;
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		ck_assert_uint_eq(changes.count, 0);
+	}
+	rules.latency_phase = PHASE_TOTAL;
+	rules.latency_warning_us = 0;
+	rules.latency_critical_us = 0;
+	for (size_t i = 0; i < 5; i++) {
+		probe('+', i, &result);
+		result.phase_us[PHASE_TOTAL] = 5000000;
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		ck_assert_uint_eq(changes.count, 0);
+	}
+}
+END_TEST
+
+/* Certificates */
+
+struct bound_row {
+	const char *what;
+	int64_t lifetime_days;
+	int64_t left_hours;
+	enum level level;
+	enum reason reason;
+};
+
+/* 25% or 21 days, 10% or 7 days: the smaller counts. */
+static const struct bound_row bound_rows[] = {
+	{ "a year, half of it left", 365, 180 * 24, LEVEL_OK, REASON_OK },
+	{ "a year, 22 days left", 365, 22 * 24, LEVEL_OK, REASON_OK },
+	{ "a year, 20 days left", 365, 20 * 24, LEVEL_WARNING, REASON_CERT_EXPIRING },
+	{ "a year, 6 days left", 365, 6 * 24, LEVEL_CRITICAL, REASON_CERT_EXPIRING },
+	{ "ninety days, 22 left: 25% is 22.5, but 21 days are smaller", 90, 22 * 24, LEVEL_OK, REASON_OK },
+	{ "ninety days, 20 left", 90, 20 * 24, LEVEL_WARNING, REASON_CERT_EXPIRING },
+	{ "47 days, 12 left: 25% is 11.75", 47, 12 * 24, LEVEL_OK, REASON_OK },
+	{ "47 days, 11 left", 47, 11 * 24, LEVEL_WARNING, REASON_CERT_EXPIRING },
+	{ "47 days, 4 left: 10% is 4.7", 47, 4 * 24, LEVEL_CRITICAL, REASON_CERT_EXPIRING },
+	{ "six days, 2 left: 25% is 1.5", 6, 48, LEVEL_OK, REASON_OK },
+	{ "six days, 30 hours left", 6, 30, LEVEL_WARNING, REASON_CERT_EXPIRING },
+	{ "six days, 14 hours left: 10% is 14.4", 6, 14, LEVEL_CRITICAL, REASON_CERT_EXPIRING },
+	{ "expired an hour ago", 90, -1, LEVEL_CRITICAL, REASON_CERT_EXPIRED },
+};
+
+static struct certificate certificate_of(uint8_t id, int64_t lifetime_days, int64_t left_hours)
+{
+	struct certificate certificate = {
+		.present = true,
+		.not_after_unix_s = START_S + left_hours * 3600,
+		.not_before_unix_s = START_S + left_hours * 3600 - lifetime_days * S_PER_DAY,
+		.chain_not_after_unix_s = INT64_MAX,
+	};
+
+	certificate.fingerprint[0] = id;
+	return certificate;
+}
+
+START_TEST(test_certificate_bounds)
+{
+	const struct bound_row *row = &bound_rows[_i];
+	const struct rules rules = ordinary_rules();
+	const struct certificate certificate = certificate_of(1, row->lifetime_days, row->left_hours);
+	enum reason reason;
+	const enum level level = evaluator_judge_certificate(&rules, &certificate, START_S, &reason);
+
+	ck_assert_msg(level == row->level && reason == row->reason, "%s: %s %s", row->what, level_name(level),
+		      reason_name(reason));
+}
+END_TEST
+
+START_TEST(test_certificate_chain_and_verdict)
+{
+	struct rules rules = ordinary_rules();
+	struct certificate certificate = certificate_of(1, 90, 80 * 24);
+	enum reason reason;
+
+	/* A CA of ten years: 25% of that must not alarm, 20 days must. */
+	certificate.chain_not_after_unix_s = START_S + 400 * S_PER_DAY;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_OK);
+	certificate.chain_not_after_unix_s = START_S + 20 * S_PER_DAY;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_WARNING);
+	rules.certificate_leaf_only = true;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_OK);
+	certificate.verdict = REASON_CERT_HOSTNAME;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_CRITICAL);
+	ck_assert_int_eq(reason, REASON_CERT_HOSTNAME);
+}
+END_TEST
+
+/* Which certificate each handshake shows: g good, w expiring, x expired, . no handshake. */
+struct set_row {
+	const char *what;
+	const char *shown;
+	const char *levels;
+	size_t dropped;
+};
+
+static const struct set_row set_rows[] = {
+	{ "good", "ggg", "ooo", 0 },
+	{ "expired at once", "x", "C", 0 },
+	{ "two nodes with two certificates do not flap", "gxgxgxgx", "oCCCCCCC", 0 },
+	{ "renewed: the old one is gone after two handshakes", "wwgg", "wwwo", 1 },
+	{ "a failed handshake says nothing", "w....", "wwwww", 0 },
+	{ "from expiring to expired and back", "wxxgg", "wCCCo", 2 },
+};
+
+START_TEST(test_certificate_set)
+{
+	const struct set_row *row = &set_rows[_i];
+	const struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	char levels[32] = "";
+	size_t dropped = 0;
+
+	for (size_t i = 0; row->shown[i] != '\0'; i++) {
+		struct result result;
+		struct changes changes;
+
+		probe('+', i, &result);
+		if (row->shown[i] != '.')
+			result.certificate = certificate_of((uint8_t)row->shown[i], 90,
+							    row->shown[i] == 'g' ? 80 * 24 :
+							    row->shown[i] == 'w' ? 12 * 24 :
+										   -24);
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		levels[i] = "ow?C"[standing.checks[CHECK_CERTIFICATE].level];
+		dropped += changes.dropped_count;
+	}
+	ck_assert_msg(strcmp(levels, row->levels) == 0, "%s: %s gives %s, not %s", row->what, row->shown, levels,
+		      row->levels);
+	ck_assert_uint_eq(dropped, row->dropped);
+	standing_done(&standing);
+}
+END_TEST
+
+/* A balancer with more certificates than we keep must not grow our memory. */
+START_TEST(test_certificate_set_is_bounded)
+{
+	struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	struct result result;
+	struct changes changes;
+
+	rules.recover = 1000;
+	for (size_t i = 0; i < 200; i++) {
+		probe('+', i, &result);
+		result.certificate = certificate_of((uint8_t)i, 90, 80 * 24);
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		ck_assert_uint_le(standing.certificate_count, CERTIFICATE_SET_MAX);
+		ck_assert_ptr_nonnull(changes.added);
+	}
+	standing_done(&standing);
+}
+END_TEST
+
+START_TEST(test_reset_keeps_levels_and_starts_rows_anew)
+{
+	const struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	struct result result;
+	struct changes changes;
+
+	for (size_t i = 0; i < 4; i++) {
+		probe("---+"[i], i, &result);
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+	}
+	standing_reset_windows(&standing);
+	ck_assert_int_eq(standing.checks[CHECK_AVAILABILITY].level, LEVEL_CRITICAL);
+	probe('+', 4, &result);
+	evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+	ck_assert_uint_eq(changes.count, 0); /* the success before the change does not count */
+}
+END_TEST
+
+#define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+int main(void)
+{
+	Suite *suite = suite_create("evaluator");
+	TCase *tests = tcase_create("evaluator");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_add_loop_test(tests, test_availability, 0, ROWS(availability_rows));
+	tcase_add_loop_test(tests, test_lasting_unknown, 0, 2);
+	tcase_add_test(tests, test_since_is_the_first_failure);
+	tcase_add_loop_test(tests, test_latency, 0, ROWS(latency_rows));
+	tcase_add_test(tests, test_latency_of_a_phase_and_without_thresholds);
+	tcase_add_loop_test(tests, test_certificate_bounds, 0, ROWS(bound_rows));
+	tcase_add_test(tests, test_certificate_chain_and_verdict);
+	tcase_add_loop_test(tests, test_certificate_set, 0, ROWS(set_rows));
+	tcase_add_test(tests, test_certificate_set_is_bounded);
+	tcase_add_test(tests, test_reset_keeps_levels_and_starts_rows_anew);
+	suite_add_tcase(suite, tests);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
