@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tls - OpenSSL for probes: a handshake on a non-blocking socket, step by step, and what it showed.
+ * Facts first, verdict second: whatever the certificate is, the handshake goes on; the verdict is recorded beside it.
+ *
+ * struct tls_domain   an OSSL_LIB_CTX and a verdict cache; one per prober thread (on OpenSSL's default context two
+ *                     threads decode no more certificates than one). Used by that thread only, but for making contexts.
+ * struct tls_trust    an X509_STORE: a CA set parsed once, shared by all threads. Const after tls_trust_new().
+ * struct tls_context  an SSL_CTX for one domain and one trust set; cheap. Made on the loader thread.
+ * struct tls_session  one handshake. One thread.
+ * Owns: each is freed by who made it, in the reverse order; a session must end before its context.
+ */
+#ifndef PORTBELL_IO_TLS_H
+#define PORTBELL_IO_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/error.h"
+#include "lib/base/rules.h"
+#include "lib/eval/result.h"
+
+struct tls_domain;
+struct tls_trust;
+struct tls_context;
+struct tls_session;
+
+struct tls_domain *tls_domain_new(struct error *err);
+void tls_domain_free(struct tls_domain *domain);
+
+/*
+ * No files: the system's bundle ($SSL_CERT_FILE, else where OpenSSL or Debian keep it); to have none is an error.
+ * With files a chain may end in any certificate of theirs: an intermediate, or the server's own. err names the
+ * file. A verdict in the cache is of one tls_trust_new(), even if two read the same files.
+ */
+struct tls_trust *tls_trust_new(const char *const *files, size_t file_count, struct error *err);
+void tls_trust_free(struct tls_trust *trust);
+
+struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust, struct error *err);
+void tls_context_free(struct tls_context *context);
+
+struct tls_wish {
+	/* SNI and name to verify, never NULL; for an IP literal no SNI, its IP SAN is verified. */
+	const char *server_name;
+	enum verify verify;
+};
+
+enum tls_step { TLS_STEP_DONE, TLS_STEP_WANT_READ, TLS_STEP_WANT_WRITE, TLS_STEP_FAILED };
+
+/* NULL: out of memory inside OpenSSL, or a name longer than 255 (err says). The socket stays the caller's. `wish`
+ * is lent until the end. Writing to a socket that the peer closed raises SIGPIPE: the program ignores it. */
+struct tls_session *tls_session_new(struct tls_context *context, int fd, const struct tls_wish *wish,
+				    struct error *err);
+/* One step of the handshake; call again when the socket is ready. now_unix_s judges validity. After DONE or FAILED
+ * the facts may be read. */
+enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s);
+/* After FAILED: tls_alert, tls_protocol, tls_closed; the kernel's connect_reset, connect_unreachable, tls_timeout;
+ * local_error without memory, in OpenSSL or the kernel. text is cleaned and lent; *error_number is errno or 0. */
+enum reason tls_session_failure(const struct tls_session *session, const char **text, int *error_number);
+/* What was shown, also after a failure in which the certificate had already come; present is false if none had. */
+void tls_session_certificate(const struct tls_session *session, struct certificate *certificate);
+/* Heap copies for people; the caller frees with tls_facts_free(). NULL if nothing was shown. */
+struct tls_facts *tls_session_facts(const struct tls_session *session);
+/* Sends close_notify if it can without waiting; never blocks. */
+void tls_session_goodbye(struct tls_session *session);
+void tls_session_free(struct tls_session *session); /* NULL is fine */
+
+/* Verdicts served from the cache and made anew, since the domain was made. */
+void tls_domain_counts(const struct tls_domain *domain, uint64_t *cached, uint64_t *verified);
+
+#endif

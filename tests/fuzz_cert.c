@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* Any bytes that OpenSSL takes for a certificate give facts that are short and fit to be shown. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/x509.h>
+
+#include "lib/base/mem.h"
+#include "lib/base/str.h"
+#include "lib/io/cert.h"
+
+/* Cleaning again changes nothing, so it was clean; each byte may have become four ("\xNN"), "..." tells a cut. */
+static void check_text(const char *text)
+{
+	char *again = text == NULL ? NULL : str_clean(text, strlen(text), SIZE_MAX);
+
+	if (!str_equal(text, again) || text == NULL || strlen(text) > 4 * FACT_TEXT_BYTES + 16)
+		abort();
+	free(again);
+}
+
+static void check_facts(const struct certificate_facts *facts)
+{
+	check_text(facts->subject);
+	check_text(facts->issuer);
+	check_text(facts->serial);
+	check_text(facts->key);
+	check_text(facts->signature);
+	if (facts->san_count > FACT_SAN_MAX || facts->san_count > facts->san_total)
+		abort();
+	for (size_t i = 0; i < facts->san_count; i++)
+		check_text(facts->sans[i]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	const uint8_t *at = data;
+	X509 *x509 = d2i_X509(NULL, &at, (long)bytes);
+	STACK_OF(X509) *chain = sk_X509_new_null();
+	const struct address address = { .family = 4, .bytes = { 192, 0, 2, 1 } };
+	struct tls_facts *facts;
+
+	if (x509 != NULL && sk_X509_push(chain, x509) > 0) {
+		facts = cert_chain_facts(chain);
+		check_facts(&facts->chain[0]);
+		tls_facts_free(facts);
+		cert_next_bound_unix_s(chain, 0);
+		cert_is_for_name(x509, "www.example.com", 15);
+		cert_is_for_address(x509, &address);
+	}
+	sk_X509_free(chain);
+	X509_free(x509);
+	ERR_clear_error();
+	return 0;
+}
