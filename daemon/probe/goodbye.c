@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/probe/probe_private.h"
+#include "lib/base/clock.h"
+#include "lib/base/mem.h"
+
+enum {
+	LIFE_US = 200 * 1000,
+	FIRST_LOOK_US = 1000,      /* after a round trip */
+	DRAIN_BYTES = 1 << 16,     /* one call */
+	DRAIN_CALLS = 8,           /* one look */
+	SPARE_MAX = 512
+};
+
+/*
+ * A close() while bytes lie unread, or before more come, is a reset to the peer. So: FIN, then what the peer still says
+ * goes nowhere until its FIN comes. Nobody waits for that, so it is looked for by the clock, with growing pauses, and
+ * costs the loop no wake-up of its own where others are due anyway.
+ */
+struct goodbye {
+	struct list node; /* in loop->goodbyes or loop->spare_goodbyes */
+	struct probe_loop *loop;
+	struct timer timer;
+	int64_t until_us;
+	int64_t pause_us;
+	int fd;
+};
+
+static void goodbye_end(struct goodbye *goodbye)
+{
+	struct probe_loop *loop = goodbye->loop;
+
+	close(goodbye->fd);
+	list_remove(&goodbye->node);
+	loop->goodbye_count--;
+	if (loop->spare_goodbye_count < SPARE_MAX) {
+		list_push(&loop->spare_goodbyes, &goodbye->node);
+		loop->spare_goodbye_count++;
+	} else {
+		free(goodbye);
+	}
+	if (loop->room != NULL)
+		loop->room(loop->room_arg);
+}
+
+/* True when the peer has said all it will. MSG_TRUNC: TCP throws the bytes away, without copying them. */
+static bool drain(int fd)
+{
+	for (int i = 0; i < DRAIN_CALLS; i++) {
+		ssize_t got = recv(fd, NULL, DRAIN_BYTES, MSG_DONTWAIT | MSG_TRUNC);
+
+		if (got > 0 || (got < 0 && errno == EINTR))
+			continue;
+		return got == 0 || errno != EAGAIN;
+	}
+	return false;
+}
+
+static void goodbye_look(struct timer *timer, int64_t now_us)
+{
+	struct goodbye *goodbye = list_entry(timer, struct goodbye, timer);
+	int64_t next_us;
+
+	if (drain(goodbye->fd) || now_us >= goodbye->until_us) {
+		goodbye_end(goodbye);
+		return;
+	}
+	goodbye->pause_us *= 4;
+	next_us = now_us + goodbye->pause_us;
+	wheel_arm(goodbye->loop->wheel, timer, next_us < goodbye->until_us ? next_us : goodbye->until_us);
+}
+
+static struct goodbye *goodbye_take(struct probe_loop *loop)
+{
+	struct goodbye *goodbye;
+
+	if (!list_empty(&loop->spare_goodbyes)) {
+		goodbye = list_entry(loop->spare_goodbyes.prev, struct goodbye, node);
+		list_remove(&goodbye->node);
+		loop->spare_goodbye_count--;
+		return goodbye;
+	}
+	goodbye = mem_new(struct goodbye);
+	list_init(&goodbye->node);
+	timer_init(&goodbye->timer, goodbye_look);
+	goodbye->loop = loop;
+	return goodbye;
+}
+
+void goodbye_start(struct probe_loop *loop, int fd, int64_t now_us, int64_t rtt_us)
+{
+	struct goodbye *goodbye;
+
+	/* The connection has gone already: nobody is left to say it to. */
+	if (shutdown(fd, SHUT_WR) != 0) {
+		close(fd);
+		return;
+	}
+	goodbye = goodbye_take(loop);
+	goodbye->fd = fd;
+	goodbye->until_us = now_us + LIFE_US;
+	goodbye->pause_us = FIRST_LOOK_US + (rtt_us > 0 ? rtt_us : 0);
+	if (goodbye->pause_us > LIFE_US)
+		goodbye->pause_us = LIFE_US;
+	list_push(&loop->goodbyes, &goodbye->node);
+	loop->goodbye_count++;
+	wheel_arm(loop->wheel, &goodbye->timer, now_us + goodbye->pause_us);
+}
+
+void goodbye_free_all(struct probe_loop *loop)
+{
+	struct goodbye *goodbye;
+
+	list_each(goodbye, &loop->goodbyes, struct goodbye, node) {
+		drain(goodbye->fd);
+		close(goodbye->fd);
+		wheel_cancel(loop->wheel, &goodbye->timer);
+		free(goodbye);
+	}
+	list_each(goodbye, &loop->spare_goodbyes, struct goodbye, node)
+		free(goodbye);
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/probe/probe.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/probe/probe_private.h"
+#include "lib/base/clock.h"
+#include "lib/base/mem.h"
+
+/* Of probes that ended, for the next ones: a burst may not keep its memory for ever. */
+enum { SPARE_MAX = 512 };
+
+static const struct probe_phase tcp_phases[] = {
+	{ PHASE_DNS, REASON_DNS_TIMEOUT, phase_dns },
+	{ PHASE_CONNECT, REASON_CONNECT_TIMEOUT, phase_connect },
+	{ PHASE_TOTAL, REASON_OK, NULL },
+};
+
+static const struct probe_phase tls_phases[] = {
+	{ PHASE_DNS, REASON_DNS_TIMEOUT, phase_dns },
+	{ PHASE_CONNECT, REASON_CONNECT_TIMEOUT, phase_connect },
+	{ PHASE_TLS, REASON_TLS_TIMEOUT, phase_tls },
+	{ PHASE_TOTAL, REASON_OK, NULL },
+};
+
+static void on_timer(struct timer *timer, int64_t now_us);
+static void probe_end(struct probe *probe);
+
+/* Memory */
+
+static struct probe *probe_take(struct probe_loop *loop)
+{
+	struct probe *probe;
+
+	if (!list_empty(&loop->spare)) {
+		probe = list_entry(loop->spare.next, struct probe, node);
+		list_remove(&probe->node);
+		loop->spare_count--;
+		return probe;
+	}
+	probe = mem_new(struct probe);
+	list_init(&probe->node);
+	probe->loop = loop;
+	timer_init(&probe->timer, on_timer);
+	probe->event = mem_alloc(event_get_struct_event_size());
+	return probe;
+}
+
+static void probe_release(struct probe *probe)
+{
+	free(probe->event);
+	free(probe);
+}
+
+static void probe_give_back(struct probe *probe)
+{
+	struct probe_loop *loop = probe->loop;
+
+	if (loop->spare_count >= SPARE_MAX) {
+		probe_release(probe);
+		return;
+	}
+	/* In front: what was used last is in the processor's cache. */
+	list_insert(loop->spare.next, &probe->node);
+	loop->spare_count++;
+}
+
+/* What phases need */
+
+void probe_fail(struct probe *probe, enum reason reason, int error_number, const char *text)
+{
+	probe_forgive(probe);
+	probe->result.reason = reason;
+	probe->result.error_number = error_number;
+	if (text == NULL && error_number != 0) {
+		errno = error_number;
+		probe->result.detail = mem_printf("%m");
+	} else {
+		probe->result.detail = mem_strdup(text);
+	}
+}
+
+void probe_forgive(struct probe *probe)
+{
+	probe->result.reason = REASON_OK;
+	probe->result.error_number = 0;
+	free(TAKE(probe->result.detail));
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	probe_resume(arg);
+}
+
+bool probe_watch(struct probe *probe)
+{
+	if (event_assign(probe->event, probe->loop->base, probe->fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
+			 on_ready, probe) != 0 || event_add(probe->event, NULL) != 0) {
+		probe_fail(probe, REASON_LOCAL_ERROR, errno, NULL);
+		return false;
+	}
+	probe->watching = true;
+	return true;
+}
+
+static void probe_unwatch(struct probe *probe)
+{
+	if (probe->watching)
+		event_del(probe->event);
+	probe->watching = false;
+}
+
+void probe_drop_socket(struct probe *probe)
+{
+	probe_unwatch(probe);
+	if (probe->fd >= 0)
+		close(probe->fd);
+	probe->fd = -1;
+	probe->connected = false;
+}
+
+/* The way through the phases */
+
+static void probe_enter_phase(struct probe *probe, const struct probe_phase *phase)
+{
+	probe->phase = phase;
+	probe->phase_started_us = probe->now_us;
+	probe->share_until_us = INT64_MAX;
+	probe->better_us = -1;
+}
+
+static void probe_lap(struct probe *probe, enum step step)
+{
+	int64_t took_us = probe->now_us - probe->phase_started_us;
+
+	if (step == STEP_SKIPPED) {
+		probe->uncounted_us += took_us;
+		return;
+	}
+	if (probe->better_us >= 0 && probe->better_us < took_us) {
+		probe->uncounted_us += took_us - probe->better_us;
+		took_us = probe->better_us;
+	}
+	probe->result.phase_us[probe->phase->name] = took_us;
+}
+
+static void probe_wait(struct probe *probe)
+{
+	int64_t until_us = probe->share_until_us < probe->deadline_us ? probe->share_until_us : probe->deadline_us;
+
+	if (!timer_armed(&probe->timer) || probe->timer.due_us != until_us)
+		wheel_arm(probe->loop->wheel, &probe->timer, until_us);
+}
+
+static void probe_time_out(struct probe *probe)
+{
+	AUTO(string) char *text = mem_printf("not done %lld ms after the start of the probe",
+					     (long long)((probe->now_us - probe->started_us) / US_PER_MS));
+
+	probe_fail(probe, probe->phase->timeout, 0, text);
+}
+
+/* Runs phases until one has to wait, one fails, or none is left. */
+static void probe_advance(struct probe *probe)
+{
+	enum step step;
+
+	do {
+		bool over = probe->now_us >= probe->deadline_us;
+
+		step = probe->phase->run(probe);
+		probe->now_us = clock_mono_us();
+		if (step == STEP_WAIT && over) {
+			probe_time_out(probe);
+			step = STEP_FAILED;
+		}
+		if (step == STEP_WAIT) {
+			probe_wait(probe);
+			return;
+		}
+		probe_lap(probe, step);
+		if (step == STEP_FAILED)
+			break;
+		probe_enter_phase(probe, probe->phase + 1);
+	} while (probe->phase->run != NULL);
+	probe_end(probe);
+}
+
+void probe_resume(struct probe *probe)
+{
+	probe->now_us = clock_mono_us();
+	probe_advance(probe);
+}
+
+/* The end */
+
+/* Lets go of all that is open; a connected peer gets a goodbye. */
+static void probe_close(struct probe *probe)
+{
+	wheel_cancel(probe->loop->wheel, &probe->timer);
+	resolver_cancel(TAKE(probe->lookup));
+	if (probe->session != NULL) {
+		tls_session_goodbye(probe->session);
+		tls_session_free(TAKE(probe->session));
+	}
+	if (!probe->connected) {
+		probe_drop_socket(probe);
+		return;
+	}
+	probe_unwatch(probe);
+	goodbye_start(probe->loop, probe->fd, probe->now_us, probe->result.rtt_us);
+	probe->fd = -1;
+	probe->connected = false;
+}
+
+static void probe_leave(struct probe *probe)
+{
+	list_remove(&probe->node);
+	probe->loop->in_flight_count--;
+}
+
+static void probe_report(struct probe *probe)
+{
+	probe_leave(probe);
+	probe->done(probe, &probe->result, probe->arg);
+	probe_give_back(probe);
+}
+
+static void probe_end(struct probe *probe)
+{
+	probe->result.phase_us[PHASE_TOTAL] = probe->now_us - probe->started_us - probe->uncounted_us;
+	probe->result.phase = probe->phase->name;
+	probe_close(probe);
+	if (probe->state == PROBE_STARTING) {
+		probe->state = PROBE_ENDED;
+		wheel_arm(probe->loop->wheel, &probe->timer, probe->now_us);
+		return;
+	}
+	probe_report(probe);
+}
+
+/* The report of what ended in probe_start(), the end of an address's share, or the deadline. */
+static void on_timer(struct timer *timer, int64_t now_us)
+{
+	struct probe *probe = list_entry(timer, struct probe, timer);
+
+	(void)now_us; /* of the loop: there was work since */
+	if (probe->state == PROBE_ENDED)
+		probe_report(probe);
+	else
+		probe_resume(probe);
+}
+
+/* The interface */
+
+struct probe *probe_start(struct probe_loop *loop, const struct plan *plan, int64_t due_us,
+			  const struct certificate *told, probe_done_fn *done, void *arg)
+{
+	struct probe *probe = probe_take(loop);
+	struct now now = clock_now();
+
+	probe->plan = plan;
+	probe->state = PROBE_STARTING;
+	probe->watching = false;
+	probe->connected = false;
+	probe->fd = -1;
+	probe->now_us = now.mono_us;
+	probe->started_us = now.mono_us;
+	probe->deadline_us = now.mono_us + plan->timeout_us;
+	probe->uncounted_us = 0;
+	probe->lookup = NULL;
+	probe->lookup_state = LOOKUP_NOT_ASKED;
+	probe->address_count = 0;
+	probe->address_next = 0;
+	probe->session = NULL;
+	probe->told = told != NULL;
+	if (told != NULL)
+		probe->told_certificate = *told;
+	probe->done = done;
+	probe->arg = arg;
+	result_init(&probe->result, plan->target_id);
+	probe->result.started_unix_us = now.unix_us;
+	probe->result.late_us = now.mono_us > due_us ? now.mono_us - due_us : 0;
+	list_push(&loop->in_flight, &probe->node);
+	loop->in_flight_count++;
+	probe_enter_phase(probe, plan->tls != NULL ? tls_phases : tcp_phases);
+	probe_advance(probe);
+	if (probe->state == PROBE_STARTING)
+		probe->state = PROBE_RUNNING;
+	return probe;
+}
+
+void probe_cancel(struct probe *probe)
+{
+	if (probe == NULL)
+		return;
+	probe->now_us = clock_mono_us();
+	probe_close(probe);
+	result_done(&probe->result);
+	probe_leave(probe);
+	probe_give_back(probe);
+}
+
+const struct plan *probe_plan(const struct probe *probe)
+{
+	return probe->plan;
+}
+
+struct probe_loop *probe_loop_new(struct event_base *base, struct wheel *wheel, struct resolver *resolver)
+{
+	struct probe_loop *loop = mem_new(struct probe_loop);
+
+	loop->base = base;
+	loop->wheel = wheel;
+	loop->resolver = resolver;
+	list_init(&loop->in_flight);
+	list_init(&loop->spare);
+	list_init(&loop->goodbyes);
+	list_init(&loop->spare_goodbyes);
+	return loop;
+}
+
+void probe_loop_free(struct probe_loop *loop)
+{
+	struct probe *probe;
+
+	if (loop == NULL)
+		return;
+	list_each(probe, &loop->in_flight, struct probe, node)
+		probe_cancel(probe);
+	assert(loop->in_flight_count == 0);
+	list_each(probe, &loop->spare, struct probe, node)
+		probe_release(probe);
+	goodbye_free_all(loop);
+	free(loop);
+}
+
+void probe_loop_set_resolver(struct probe_loop *loop, struct resolver *resolver)
+{
+	struct probe *probe;
+
+	loop->resolver = resolver;
+	list_each(probe, &loop->in_flight, struct probe, node) {
+		if (probe->lookup == NULL)
+			continue;
+		resolver_cancel(TAKE(probe->lookup));
+		dns_ask(probe);
+	}
+}
+
+void probe_loop_on_room(struct probe_loop *loop, probe_room_fn *room, void *arg)
+{
+	loop->room = room;
+	loop->room_arg = arg;
+}
+
+size_t probe_loop_in_flight(const struct probe_loop *loop)
+{
+	return loop->in_flight_count;
+}
+
+size_t probe_loop_sockets(const struct probe_loop *loop)
+{
+	return loop->in_flight_count + loop->goodbye_count;
+}
