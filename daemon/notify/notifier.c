@@ -1,0 +1,761 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/notify/notifier.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/notify/compose.h"
+#include "daemon/notify/outlet.h"
+#include "lib/base/mem.h"
+#include "lib/io/crypto.h"
+
+enum { GIVE_UP_TRIES_MIN = 5 };
+
+struct notifier {
+	struct notifier_options options;
+	const struct config *config;
+	struct list outlets;
+	struct list drills;
+	struct event *timer;
+	struct str trouble;      /* what was reported last */
+	bool running;            /* guards against a run inside a run */
+	bool paused;
+};
+
+struct drill {
+	struct list node;
+	struct notifier *notifier;
+	const struct sender *sender;
+	const struct config *config;
+	struct message *message;
+	struct delivery *delivery;
+	delivery_done_fn *done;
+	void *arg;
+};
+
+static struct now now_of(const struct notifier *notifier)
+{
+	return notifier->options.now();
+}
+
+static struct outlet *find_outlet(const struct notifier *notifier, const char *name)
+{
+	struct outlet *outlet;
+
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		if (str_equal(outlet->name, name))
+			return outlet;
+	return NULL;
+}
+
+static struct outlet *outlet_for(struct notifier *notifier, const char *name)
+{
+	struct outlet *outlet = find_outlet(notifier, name);
+
+	if (outlet != NULL)
+		return outlet;
+	outlet = outlet_new(name);
+	if (notifier->config != NULL)
+		outlet->config = config_sender(notifier->config, name);
+	list_push(&notifier->outlets, &outlet->node);
+	return outlet;
+}
+
+/* Sets the timer to when something is due next. */
+static void rearm(struct notifier *notifier)
+{
+	const int64_t mono_us = now_of(notifier).mono_us;
+	int64_t due_us = INT64_MAX;
+	struct outlet *outlet;
+
+	list_each(outlet, &notifier->outlets, struct outlet, node) {
+		const int64_t at_us = outlet_due(outlet, mono_us);
+
+		if (at_us < due_us)
+			due_us = at_us;
+	}
+	if (due_us == INT64_MAX || notifier->paused) {
+		evtimer_del(notifier->timer);
+		return;
+	}
+	const int64_t wait_us = due_us > mono_us ? due_us - mono_us : 0;
+	const struct timeval wait = { .tv_sec = wait_us / US_PER_S, .tv_usec = (suseconds_t)(wait_us % US_PER_S) };
+
+	evtimer_add(notifier->timer, &wait);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	notifier_run(arg);
+}
+
+static void commit(struct notifier *notifier, struct store_batch *batch, store_done_fn *done, void *arg)
+{
+	store_commit(notifier->options.store, batch, now_of(notifier).mono_us, done, arg);
+}
+
+static void committed(void *arg, bool durable)
+{
+	(void)arg;
+	(void)durable; /* the store keeps what it could not write, and says so in its health */
+}
+
+/* Time, then chance: ids sort as they were made, and no two hosts make the same. */
+static char *new_id(int64_t unix_us)
+{
+	uint64_t chance;
+
+	crypto_random(&chance, sizeof(chance));
+	return mem_printf("%014" PRIx64 ".%016" PRIx64, (uint64_t)unix_us, chance);
+}
+
+/* Self incident: which senders do not deliver */
+
+static void report_trouble(struct notifier *notifier)
+{
+	const struct outlet *outlet;
+	AUTO(str) struct str text = { 0 };
+
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		if (outlet->trouble)
+			str_addf(&text, "%s%s: %s", text.bytes > 0 ? "; " : "", outlet->name, outlet->trouble_text);
+	if (text.bytes == notifier->trouble.bytes &&
+	    (text.bytes == 0 || str_equal(text.data, notifier->trouble.data)))
+		return;
+	str_clear(&notifier->trouble);
+	str_add(&notifier->trouble, text.data);
+	notifier->options.hooks.trouble(notifier->options.hooks.arg, text.bytes > 0 ? text.data : NULL);
+}
+
+static void note_trouble(struct notifier *notifier, struct outlet *outlet, const char *text)
+{
+	outlet->trouble = true;
+	snprintf(outlet->trouble_text, sizeof(outlet->trouble_text), "%s", text);
+	report_trouble(notifier);
+}
+
+void notifier_assume_trouble(struct notifier *notifier)
+{
+	str_add(&notifier->trouble, "?");
+}
+
+/* Letters */
+
+static void forget_letter(struct letter *letter)
+{
+	outlet_take_out(letter);
+	letter_free(letter);
+}
+
+static void bury_letter(struct notifier *notifier, struct letter *letter, const char *why)
+{
+	struct store_batch *batch = store_batch_new();
+
+	letter->row.state = MESSAGE_DEAD;
+	letter->row.ended_unix_us = now_of(notifier).unix_us;
+	store_put_message(batch, &letter->row);
+	commit(notifier, batch, committed, NULL);
+	log_write(LOG_LEVEL_ERROR, LOG_DEAD_LETTER, NULL, "message %s to %s was not delivered: %s: %s", letter->row.id,
+		  letter->row.sender, why, letter->row.error != NULL ? letter->row.error : "");
+	note_trouble(notifier, letter->outlet, letter->row.error != NULL ? letter->row.error : why);
+	forget_letter(letter);
+}
+
+static void letter_delivered(struct notifier *notifier, struct letter *letter, const char *answer)
+{
+	struct store_batch *batch = store_batch_new();
+	char *title = message_title(letter->message);
+
+	store_drop_message(batch, letter->row.id);
+	commit(notifier, batch, committed, NULL);
+	log_info("delivered to %s: %s (%s)", letter->row.sender, title, answer);
+	free(title);
+	outlet_succeeded(letter->outlet, now_of(notifier).mono_us);
+	forget_letter(letter);
+	report_trouble(notifier);
+}
+
+/* True when a message has been tried for so long that it becomes a dead letter. The number of tries guards against a
+ * wall clock that jumped. */
+static bool given_up(const struct letter *letter, int64_t unix_us)
+{
+	return letter->row.attempts >= GIVE_UP_TRIES_MIN &&
+	       unix_us - letter->row.created_unix_us > letter->outlet->config->give_up_ms * US_PER_MS;
+}
+
+static void letter_failed(struct notifier *notifier, struct letter *letter, const struct delivery_outcome *outcome)
+{
+	const struct now now = now_of(notifier);
+	struct store_batch *batch;
+	uint8_t jitter;
+
+	crypto_random(&jitter, sizeof(jitter));
+	outlet_failed(letter->outlet, letter, outcome->retry_after_ms, jitter, now.mono_us);
+	letter->row.next_try_unix_us = now.unix_us + (letter->try_mono_us - now.mono_us);
+	if (given_up(letter, now.unix_us)) {
+		bury_letter(notifier, letter, "given up");
+		return;
+	}
+	batch = store_batch_new();
+	store_put_message(batch, &letter->row);
+	commit(notifier, batch, committed, NULL);
+	log_write(LOG_LEVEL_WARNING, LOG_DELIVERY_FAILED, NULL,
+		  "message %s to %s is tried again in %" PRId64 " s%s: %s", letter->row.id, letter->row.sender,
+		  (letter->try_mono_us - now.mono_us) / US_PER_S,
+		  outcome->in_doubt ? " (it may have arrived; the id stays the same)" : "", outcome->text);
+	if (now.mono_us - letter->outlet->failing_since_mono_us > OUTLET_TROUBLE_AFTER_S * US_PER_S)
+		note_trouble(notifier, letter->outlet, outcome->text);
+}
+
+struct flight {
+	struct notifier *notifier;
+	struct letter *letter;
+};
+
+static void letter_ended(const struct delivery_outcome *outcome, void *arg)
+{
+	struct flight *flight = arg;
+	struct notifier *notifier = flight->notifier;
+	struct letter *letter = flight->letter;
+
+	free(flight);
+	letter->delivery = NULL;
+	letter->state = LETTER_READY;
+	letter->outlet->flights--;
+	free(letter->row.error);
+	letter->row.error = mem_strdup(outcome->text);
+	switch (outcome->status) {
+	case DELIVERY_DONE:
+		letter_delivered(notifier, letter, outcome->text);
+		break;
+	case DELIVERY_REFUSED:
+		bury_letter(notifier, letter, "refused for good");
+		break;
+	case DELIVERY_RETRY:
+		message_free(TAKE(letter->message));
+		letter_failed(notifier, letter, outcome);
+		break;
+	}
+	rearm(notifier);
+}
+
+static void start_letter(struct notifier *notifier, struct letter *letter)
+{
+	struct outlet *outlet = letter->outlet;
+	struct flight *flight;
+	struct error err;
+
+	letter->message = message_parse(letter->row.body, &err);
+	if (letter->message == NULL) {
+		letter->row.error = mem_strdup(err.text);
+		bury_letter(notifier, letter, "its text in the store cannot be read");
+		return;
+	}
+	flight = mem_new(struct flight);
+	*flight = (struct flight){ .notifier = notifier, .letter = letter };
+	letter->state = LETTER_SENDING;
+	letter->asked_to_wait = false;
+	letter->row.attempts++;
+	outlet->flights++;
+	letter->sender = sender_of(outlet->config->kind);
+	letter->config = notifier->config;
+	letter->delivery = letter->sender->start(&notifier->options.world, outlet->config, letter->message,
+						 now_of(notifier).unix_us, letter_ended, flight);
+}
+
+/* Fills in which incidents a letter tells of, from its own text. */
+static void read_incidents(struct letter *letter)
+{
+	struct error err;
+	struct message *message = message_parse(letter->row.body, &err);
+
+	if (message == NULL)
+		return; /* start_letter() will say so */
+	letter->incidents = mem_array(message->item_count + 1, sizeof(*letter->incidents));
+	for (size_t i = 0; i < message->item_count; i++)
+		if (message->items[i].incident > 0)
+			letter->incidents[letter->incident_count++] = message->items[i].incident;
+	message_free(message);
+}
+
+/* Groups */
+
+struct writing {
+	struct notifier *notifier;
+	struct letter *letter;
+};
+
+static void letter_committed(void *arg, bool durable)
+{
+	struct writing *writing = arg;
+	struct notifier *notifier = writing->notifier;
+	struct letter *letter = writing->letter;
+
+	free(writing);
+	letter->state = LETTER_READY;
+	if (!durable)
+		log_write(LOG_LEVEL_WARNING, LOG_STORE_FAILED, NULL,
+			  "message %s leaves from memory: the store does not answer; it may come twice after a crash",
+			  letter->row.id);
+	rearm(notifier);
+}
+
+/* One letter from all notices of the groups in `list`; frees them. */
+static void write_letter(struct notifier *notifier, struct outlet *outlet, struct list *groups)
+{
+	const struct notifier_hooks *hooks = &notifier->options.hooks;
+	struct store_batch *batch = store_batch_new();
+	struct letter *letter = mem_new(struct letter);
+	struct writing *writing = mem_new(struct writing);
+	struct notice **notices = NULL;
+	size_t count = 0, capacity = 0;
+	struct group *group;
+
+	letter->row.id = new_id(now_of(notifier).unix_us);
+	letter->row.sender = mem_strdup(outlet->name);
+	letter->row.created_unix_us = now_of(notifier).unix_us;
+	list_each(group, groups, struct group, node) {
+		notices = mem_grow(notices, &capacity, count + group->count, sizeof(struct notice *));
+		memcpy(&notices[count], group->notices, group->count * sizeof(struct notice *));
+		count += group->count;
+	}
+	const bool folded = groups->next != groups->prev;
+	const char *first_key = list_entry(groups->next, struct group, node)->key;
+
+	letter->row.body = compose_body(
+		&(struct compose_frame){
+			.id = letter->row.id,
+			.sender = outlet->name,
+			.group_key = folded ? "digest" : first_key,
+			.thread = hooks->thread(hooks->arg, notices[0]->incident, outlet->name),
+			.created_unix_us = letter->row.created_unix_us,
+		},
+		notices, count);
+	store_put_message(batch, &letter->row);
+	for (size_t i = 0; i < count; i++) {
+		store_drop_notice(batch, notices[i]->id);
+		hooks->grouped(hooks->arg, notices[i]->incident, outlet->name, letter->row.id, batch);
+	}
+	free(notices);
+	list_each(group, groups, struct group, node)
+		group_free(group);
+	read_incidents(letter);
+	outlet_line_up(outlet, letter);
+	letter->state = LETTER_COMMITTING;
+	*writing = (struct writing){ .notifier = notifier, .letter = letter };
+	commit(notifier, batch, letter_committed, writing);
+}
+
+/* What is due becomes letters, as many as the rate lets go; the last of them takes all that is left. */
+static void write_letters(struct notifier *notifier, struct outlet *outlet, int64_t mono_us)
+{
+	int allowed = outlet_allowance(outlet, mono_us);
+	size_t due = 0;
+	struct group *group;
+
+	list_each(group, &outlet->groups, struct group, node)
+		due += group->due_mono_us <= mono_us;
+	while (due > 0 && allowed > 0) {
+		struct list going;
+
+		list_init(&going);
+		list_each(group, &outlet->groups, struct group, node) {
+			if (group->due_mono_us > mono_us)
+				continue;
+			list_remove(&group->node);
+			list_push(&going, &group->node);
+			due--;
+			if (allowed > 1 || due == 0)
+				break;
+		}
+		write_letter(notifier, outlet, &going);
+		outlet_spend(outlet);
+		allowed--;
+	}
+}
+
+void notifier_run(struct notifier *notifier)
+{
+	struct outlet *outlet;
+	struct letter *letter;
+
+	if (notifier->running || notifier->paused)
+		return;
+	notifier->running = true;
+	list_each(outlet, &notifier->outlets, struct outlet, node) {
+		const int64_t mono_us = now_of(notifier).mono_us;
+
+		write_letters(notifier, outlet, mono_us);
+		while ((letter = outlet_next(outlet, mono_us)) != NULL)
+			start_letter(notifier, letter);
+	}
+	notifier->running = false;
+	rearm(notifier);
+}
+
+void notifier_pause(struct notifier *notifier)
+{
+	notifier->paused = true;
+	evtimer_del(notifier->timer);
+}
+
+void notifier_add(struct notifier *notifier, struct notice *notice)
+{
+	struct outlet *outlet = outlet_for(notifier, notice->sender);
+	struct group *group = outlet_group(outlet, notice->group_key, notice->wait_ms, now_of(notifier).mono_us);
+
+	group->notices = mem_grow(group->notices, &group->capacity, group->count + 1, sizeof(struct notice *));
+	group->notices[group->count++] = notice;
+	rearm(notifier);
+}
+
+/* Start, end, configuration */
+
+struct notifier *notifier_new(const struct notifier_options *options)
+{
+	struct notifier *notifier = mem_new(struct notifier);
+
+	notifier->options = *options;
+	list_init(&notifier->outlets);
+	list_init(&notifier->drills);
+	notifier->timer = evtimer_new(options->base, on_timer, notifier);
+	return notifier;
+}
+
+static void drill_free(struct drill *drill)
+{
+	list_remove(&drill->node);
+	message_free(drill->message);
+	free(drill);
+}
+
+void notifier_free(struct notifier *notifier)
+{
+	struct outlet *outlet;
+	struct letter *letter;
+	struct drill *drill;
+
+	if (notifier == NULL)
+		return;
+	list_each(outlet, &notifier->outlets, struct outlet, node) {
+		list_each(letter, &outlet->letters, struct letter, node)
+			if (letter->delivery != NULL)
+				letter->sender->cancel(letter->delivery);
+		outlet_free(outlet);
+	}
+	list_each(drill, &notifier->drills, struct drill, node) {
+		drill->sender->cancel(drill->delivery);
+		drill_free(drill);
+	}
+	event_free(notifier->timer);
+	str_done(&notifier->trouble);
+	free(notifier);
+}
+
+void notifier_set_config(struct notifier *notifier, const struct config *config)
+{
+	struct outlet *outlet;
+
+	notifier->config = config;
+	notifier->options.world.config = config;
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		outlet->config = config_sender(config, outlet->name);
+	rearm(notifier);
+}
+
+bool notifier_uses(const struct notifier *notifier, const struct config *config)
+{
+	const struct outlet *outlet;
+	const struct letter *letter;
+	const struct drill *drill;
+
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		list_each(letter, &outlet->letters, struct letter, node)
+			if (letter->delivery != NULL && letter->config == config)
+				return true;
+	list_each(drill, &notifier->drills, struct drill, node)
+		if (drill->config == config)
+			return true;
+	return notifier->config == config;
+}
+
+void notifier_restore(struct notifier *notifier, struct store_state *state)
+{
+	const int64_t mono_us = now_of(notifier).mono_us;
+
+	for (size_t i = 0; i < state->message_count; i++) {
+		struct message_row *row = &state->messages[i];
+		struct letter *letter = mem_new(struct letter);
+
+		letter->row = *row;
+		*row = (struct message_row){ 0 };
+		letter->state = LETTER_READY;
+		letter->try_mono_us = mono_us;
+		read_incidents(letter);
+		outlet_line_up(outlet_for(notifier, letter->row.sender), letter);
+	}
+	for (size_t i = 0; i < state->notice_count; i++) {
+		struct notice *notice = mem_new(struct notice);
+
+		*notice = state->notices[i];
+		state->notices[i] = (struct notice){ 0 };
+		notifier_add(notifier, notice);
+	}
+	rearm(notifier);
+}
+
+size_t notifier_in_flight(const struct notifier *notifier)
+{
+	const struct outlet *outlet;
+	const struct drill *drill;
+	size_t flights = 0;
+
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		flights += outlet->flights;
+	list_each(drill, &notifier->drills, struct drill, node)
+		flights += drill->delivery != NULL;
+	return flights;
+}
+
+size_t notifier_waiting(const struct notifier *notifier)
+{
+	const struct outlet *outlet;
+	const struct letter *letter;
+	size_t waiting = 0;
+
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		list_each(letter, &outlet->letters, struct letter, node)
+			waiting += letter->row.state == MESSAGE_WAITING;
+	return waiting;
+}
+
+/* Drills */
+
+static void drill_ended(const struct delivery_outcome *outcome, void *arg)
+{
+	struct drill *drill = arg;
+
+	drill->done(outcome, drill->arg);
+	drill_free(drill);
+}
+
+static struct message *drill_message(struct notifier *notifier, const char *sender)
+{
+	const int64_t unix_us = now_of(notifier).unix_us;
+	struct message_item item = {
+		.event = EVENT_TEST,
+		.target = (char *)"portbell",
+		.check = CHECK_SELF,
+		.level = LEVEL_OK,
+		.reason = REASON_OK,
+		.phase = PHASE_TOTAL,
+		.detail = (char *)"This is a test: messages of portbell reach you here.",
+		.location = notifier->config->location,
+		.since_unix_us = unix_us,
+	};
+	AUTO(string) char *id = new_id(unix_us);
+	AUTO(str) struct str text = { 0 };
+	struct json_writer w;
+	struct error err;
+
+	json_start(&w, &text);
+	message_item_write(&w, &item);
+	AUTO(string) char *body =
+		message_compose(id, sender, "test", NULL, unix_us, true, (const char *const *)&text.data, 1);
+
+	return message_parse(body, &err);
+}
+
+bool notifier_test(struct notifier *notifier, const char *sender, delivery_done_fn *done, void *arg)
+{
+	const struct sender_config *config = config_sender(notifier->config, sender);
+	struct drill *drill;
+
+	if (config == NULL)
+		return false;
+	drill = mem_new(struct drill);
+	drill->notifier = notifier;
+	drill->config = notifier->config;
+	drill->sender = sender_of(config->kind);
+	drill->message = drill_message(notifier, sender);
+	drill->done = done;
+	drill->arg = arg;
+	list_push(&notifier->drills, &drill->node);
+	drill->delivery = drill->sender->start(&notifier->options.world, config, drill->message,
+					       now_of(notifier).unix_us, drill_ended, drill);
+	return true;
+}
+
+/* The outbox, for people */
+
+static void write_row(struct json_writer *w, const struct message_row *row)
+{
+	struct error err;
+	struct message *message = message_parse(row->body, &err);
+	char *title = message != NULL ? message_title(message) : NULL;
+
+	json_object(w);
+	json_key_string(w, "id", row->id);
+	json_key_string(w, "sender", row->sender);
+	json_key_string(w, "state", row->state == MESSAGE_DEAD ? "dead" : "waiting");
+	json_key_time(w, "created", row->created_unix_us);
+	json_key_int(w, "attempts", row->attempts);
+	json_key_time(w, "next_try", row->state == MESSAGE_DEAD ? 0 : row->next_try_unix_us);
+	json_key_string(w, "error", row->error);
+	json_key_string(w, "title", title);
+	json_object_end(w);
+	free(title);
+	message_free(message);
+}
+
+struct listing {
+	struct notifier *notifier;
+	notifier_outbox_fn *done;
+	void *arg;
+};
+
+static void list_outbox(void *arg, const struct message_row *rows, size_t count, const char *error)
+{
+	struct listing *listing = arg;
+	const struct outlet *outlet;
+	const struct letter *letter;
+	AUTO(str) struct str text = { 0 };
+	struct json_writer w;
+
+	json_start(&w, &text);
+	json_array(&w);
+	list_each(outlet, &listing->notifier->outlets, struct outlet, node)
+		list_each(letter, &outlet->letters, struct letter, node)
+			write_row(&w, &letter->row);
+	for (size_t i = 0; i < count; i++)
+		write_row(&w, &rows[i]);
+	json_array_end(&w);
+	listing->done(listing->arg, error == NULL ? text.data : NULL, error);
+	free(listing);
+}
+
+void notifier_outbox(struct notifier *notifier, notifier_outbox_fn *done, void *arg)
+{
+	struct listing *listing = mem_new(struct listing);
+
+	*listing = (struct listing){ .notifier = notifier, .done = done, .arg = arg };
+	store_query_dead(notifier->options.store, list_outbox, listing);
+}
+
+static struct letter *find_letter(const struct notifier *notifier, const char *id)
+{
+	const struct outlet *outlet;
+	struct letter *letter;
+
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		list_each(letter, &outlet->letters, struct letter, node)
+			if (str_equal(letter->row.id, id))
+				return letter;
+	return NULL;
+}
+
+struct revival {
+	struct notifier *notifier;
+	bool drop;
+	char *id;
+	notifier_answer_fn *done;
+	void *arg;
+};
+
+static const struct message_row *find_row(const struct message_row *rows, size_t count, const char *id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (str_equal(rows[i].id, id))
+			return &rows[i];
+	return NULL;
+}
+
+static void revive(struct notifier *notifier, const struct message_row *row)
+{
+	struct store_batch *batch = store_batch_new();
+	struct letter *letter = mem_new(struct letter);
+
+	letter->row = (struct message_row){
+		.id = mem_strdup(row->id),
+		.sender = mem_strdup(row->sender),
+		.created_unix_us = row->created_unix_us,
+		.body = mem_strdup(row->body),
+		.error = mem_strdup(row->error),
+		.state = MESSAGE_WAITING,
+	};
+	letter->state = LETTER_READY;
+	letter->try_mono_us = now_of(notifier).mono_us;
+	read_incidents(letter);
+	store_put_message(batch, &letter->row);
+	commit(notifier, batch, committed, NULL);
+	outlet_line_up(outlet_for(notifier, letter->row.sender), letter);
+	rearm(notifier);
+}
+
+static void on_dead_letters(void *arg, const struct message_row *rows, size_t count, const char *error)
+{
+	struct revival *revival = arg;
+	struct notifier *notifier = revival->notifier;
+	const struct message_row *row = error == NULL ? find_row(rows, count, revival->id) : NULL;
+
+	if (row != NULL && revival->drop) {
+		struct store_batch *batch = store_batch_new();
+
+		store_drop_message(batch, row->id);
+		commit(notifier, batch, committed, NULL);
+	} else if (row != NULL) {
+		revive(notifier, row);
+	}
+	revival->done(revival->arg, row != NULL ? NULL : error != NULL ? error : "no message has this id");
+	free(revival->id);
+	free(revival);
+}
+
+static void ask_the_dead(struct notifier *notifier, const char *id, bool drop, notifier_answer_fn *done, void *arg)
+{
+	struct revival *revival = mem_new(struct revival);
+
+	*revival = (struct revival){
+		.notifier = notifier, .drop = drop, .id = mem_strdup(id), .done = done, .arg = arg
+	};
+	store_query_dead(notifier->options.store, on_dead_letters, revival);
+}
+
+void notifier_retry(struct notifier *notifier, const char *id, notifier_answer_fn *done, void *arg)
+{
+	struct letter *letter = find_letter(notifier, id);
+
+	if (letter == NULL) {
+		ask_the_dead(notifier, id, false, done, arg);
+		return;
+	}
+	letter->try_mono_us = now_of(notifier).mono_us;
+	letter->outlet->gate_mono_us = 0;
+	rearm(notifier);
+	done(arg, NULL);
+}
+
+void notifier_drop(struct notifier *notifier, const char *id, notifier_answer_fn *done, void *arg)
+{
+	struct letter *letter = find_letter(notifier, id);
+	struct store_batch *batch;
+
+	if (letter == NULL) {
+		ask_the_dead(notifier, id, true, done, arg);
+		return;
+	}
+	if (letter->state != LETTER_READY) {
+		done(arg, "the message is just being sent: try again in a moment");
+		return;
+	}
+	batch = store_batch_new();
+	store_drop_message(batch, id);
+	commit(notifier, batch, committed, NULL);
+	forget_letter(letter);
+	rearm(notifier);
+	done(arg, NULL);
+}
