@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* app_private - what the files of app share: the program's parts, and who waits for a reload. */
+#ifndef PORTBELL_APP_PRIVATE_H
+#define PORTBELL_APP_PRIVATE_H
+
+#include <event2/util.h>
+
+#include "daemon/app.h"
+#include "daemon/board.h"
+#include "daemon/control.h"
+#include "daemon/ledger.h"
+#include "daemon/loader.h"
+#include "daemon/notify/notifier.h"
+#include "daemon/prober.h"
+#include "lib/base/inbox.h"
+#include "lib/base/list.h"
+#include "lib/io/http_client.h"
+#include "lib/io/resolver.h"
+#include "lib/io/store.h"
+
+enum { APP_EVENTS_MAX = 10 };
+
+/* A prober, and what it said last. */
+struct crew {
+	struct prober *prober;
+	uint64_t settled;        /* generation */
+	int64_t heard_mono_us;   /* of its last word */
+	struct prober_stats stats; /* of the last second */
+	int64_t crowded_since_mono_us; /* probes have waited or been discarded since; 0 = no */
+};
+
+struct app {
+	struct event_base *base;
+	struct event *events[APP_EVENTS_MAX];
+	size_t event_count;
+	char *file;
+	char *host_name;
+	struct generation *generation;
+	struct generation *retired[8]; /* older ones still in use */
+	size_t retired_count;
+	struct crew *crew;
+	size_t crew_count;
+	struct tls_domain **domains;
+	struct inbox *reports;
+	struct board board;
+	struct store *store;
+	struct resolver *resolver;
+	struct http_client *http;
+	struct notifier *notifier;
+	struct ledger *ledger;
+	struct loader *loader;
+	struct control *control;
+	struct control_call **reload_calls; /* who waits for the load under way */
+	size_t reload_call_count, reload_call_capacity;
+	bool loading;
+	bool load_again;         /* asked for while loading */
+	char *config_error;      /* why the last reload was refused; NULL: it was not */
+	int64_t watchdog_mono_us; /* systemd heard of us last */
+	int64_t stop_by_mono_us; /* 0 = running */
+	char *status_shown;      /* what systemd shows of us */
+	unsigned ticks;
+};
+
+/* app.c: asks for a reload; call (may be NULL) is answered when it has been applied or refused. */
+void app_reload(struct app *app, struct control_call *call);
+
+/* app_control.c: what the control socket asks */
+struct control_backend app_control_backend(struct app *app);
+void app_answer_reload(struct app *app, const struct report *report, bool applied);
+void app_count(const struct app *app, struct view_counts *counts);
+
+#endif

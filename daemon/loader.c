@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/loader.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/inbox.h"
+#include "lib/base/mem.h"
+#include "lib/base/str.h"
+
+/* What is the same in two generations */
+
+static bool labels_equal(const struct target_config *a, const struct target_config *b)
+{
+	if (a->label_count != b->label_count)
+		return false;
+	for (size_t i = 0; i < a->label_count; i++)
+		if (!str_equal(a->labels[i].name, b->labels[i].name) ||
+		    !str_equal(a->labels[i].value, b->labels[i].value))
+			return false;
+	return true;
+}
+
+static bool send_to_equal(const struct target_config *a, const struct target_config *b)
+{
+	if (a->send_to_set != b->send_to_set || a->send_to_count != b->send_to_count)
+		return false;
+	for (size_t i = 0; i < a->send_to_count; i++)
+		if (!str_equal(a->send_to[i], b->send_to[i]))
+			return false;
+	return true;
+}
+
+static bool rules_equal(const struct rules *a, const struct rules *b)
+{
+	return a->after == b->after && a->recover == b->recover && a->latency_warning_us == b->latency_warning_us &&
+	       a->latency_critical_us == b->latency_critical_us && a->latency_phase == b->latency_phase &&
+	       a->latency_after == b->latency_after && a->certificate == b->certificate &&
+	       a->certificate_warning.percent == b->certificate_warning.percent &&
+	       a->certificate_warning.left_s == b->certificate_warning.left_s &&
+	       a->certificate_critical.percent == b->certificate_critical.percent &&
+	       a->certificate_critical.left_s == b->certificate_critical.left_s &&
+	       a->certificate_leaf_only == b->certificate_leaf_only && a->verify == b->verify;
+}
+
+static bool targets_equal(const struct target_config *a, const struct target_config *b)
+{
+	return a->identity == b->identity && str_equal(a->group, b->group) && labels_equal(a, b) &&
+	       str_equal(a->description, b->description) && str_equal(a->runbook, b->runbook) &&
+	       a->paused == b->paused && a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
+	       a->recheck_ms == b->recheck_ms && rules_equal(&a->rules, &b->rules) && send_to_equal(a, b);
+}
+
+/* Trust sets and contexts */
+
+/* The system's store takes time and memory, and may not be there: only where a target asks for it. */
+static bool trust_is_used(const struct config *config, size_t trust)
+{
+	for (size_t i = 0; i < config->target_count; i++)
+		if (config->targets[i].tls && config->targets[i].trust == trust)
+			return true;
+	return config->trust[trust].file_count > 0;
+}
+
+/* One for each entry of config->trust; NULL where its files cannot be used, which the report says, or need not be. */
+static struct tls_trust **build_trusts(const struct config *config, struct report *report, bool *good)
+{
+	struct tls_trust **trusts = mem_array(config->trust_count, sizeof(struct tls_trust *));
+
+	*good = true;
+	for (size_t i = 0; i < config->trust_count; i++) {
+		const struct trust_config *trust = &config->trust[i];
+		struct error err;
+
+		if (!trust_is_used(config, i))
+			continue;
+		trusts[i] = tls_trust_new((const char *const *)trust->files, trust->file_count, &err);
+		if (trusts[i] != NULL)
+			continue;
+		*good = false;
+		report_add(report, false, trust->where != NULL ? trust->where : config->file,
+			   trust->path != NULL ? trust->path : "", "%s", err.text);
+	}
+	return trusts;
+}
+
+static void free_trusts(struct tls_trust **trusts, size_t count)
+{
+	for (size_t i = 0; trusts != NULL && i < count; i++)
+		tls_trust_free(trusts[i]);
+	free(trusts);
+}
+
+bool loader_check_files(const struct config *config, struct report *report)
+{
+	bool good;
+	struct tls_trust **trusts = build_trusts(config, report, &good);
+
+	free_trusts(trusts, config->trust_count);
+	return good;
+}
+
+static struct tls_context *context_of(struct generation *generation, struct tls_domain *const *domains, int prober,
+				      size_t trust, struct error *err)
+{
+	struct tls_context **context =
+		&generation->contexts[(size_t)prober * generation->config->trust_count + trust];
+
+	if (*context == NULL)
+		*context = tls_context_new(domains[prober], generation->trusts[trust], err);
+	return *context;
+}
+
+/* Targets to probers */
+
+struct known {
+	const struct target_config *config;
+	const struct watch *watch;
+	UT_hash_handle hh;
+};
+
+static struct known *index_targets(const struct generation *previous, struct known **all)
+{
+	const size_t count = previous != NULL ? previous->config->target_count : 0;
+	struct known *index = NULL;
+
+	*all = mem_array(count + 1, sizeof(struct known));
+	for (size_t i = 0; i < count; i++) {
+		struct known *known = &(*all)[i];
+
+		known->config = &previous->config->targets[i];
+		known->watch = &previous->watches[i];
+		HASH_ADD_KEYPTR(hh, index, known->config->name, strlen(known->config->name), known);
+	}
+	return index;
+}
+
+static void count_change(struct reload_summary *summary, const struct known *known,
+			 const struct target_config *target)
+{
+	if (known == NULL)
+		summary->added++;
+	else if (targets_equal(known->config, target))
+		summary->unchanged++;
+	else
+		summary->changed++;
+}
+
+static bool fill_plan(struct generation *generation, struct tls_domain *const *domains,
+		      const struct target_config *target, const struct watch *watch, struct plan *plan,
+		      struct report *report)
+{
+	struct error err;
+
+	*plan = (struct plan){
+		.target_id = watch->id,
+		.previous = -1,
+		.spread = str_hash(target->name, strlen(target->name), 0),
+		.host = target->host,
+		.literal = target->literal,
+		.port = target->port,
+		.interval_us = target->interval_ms * US_PER_MS,
+		.timeout_us = target->timeout_ms * US_PER_MS,
+		.recheck_us = target->recheck_ms * US_PER_MS,
+		.wish = { .server_name = target->server_name, .verify = target->rules.verify },
+		.paused = target->paused,
+	};
+	if (!target->tls)
+		return true;
+	plan->tls = context_of(generation, domains, watch->prober, target->trust, &err);
+	if (plan->tls == NULL)
+		report_add(report, false, target->where, target->name, "%s", err.text);
+	return plan->tls != NULL;
+}
+
+/* The same name goes to the same prober in every generation. */
+static int prober_of(const struct target_config *target, size_t prober_count)
+{
+	return (int)(str_hash(target->name, strlen(target->name), 1) % prober_count);
+}
+
+static void count_shares(struct generation *generation)
+{
+	const struct config *config = generation->config;
+
+	for (size_t i = 0; i < config->target_count; i++) {
+		struct watch *watch = &generation->watches[i];
+
+		watch->prober = prober_of(&config->targets[i], generation->prober_count);
+		watch->index = generation->assignments[watch->prober].count++;
+	}
+	for (size_t i = 0; i < generation->prober_count; i++) {
+		struct assignment *share = &generation->assignments[i];
+
+		share->generation = generation->number;
+		share->plans = mem_array(share->count + 1, sizeof(struct plan));
+	}
+}
+
+static bool deal_targets(struct generation *generation, struct tls_domain *const *domains,
+			 const struct generation *previous, struct report *report)
+{
+	const struct config *config = generation->config;
+	struct known *all;
+	struct known *index = index_targets(previous, &all);
+	bool good = true;
+
+	count_shares(generation);
+	for (size_t i = 0; i < config->target_count; i++) {
+		const struct target_config *target = &config->targets[i];
+		struct watch *watch = &generation->watches[i];
+		struct plan *plan = &generation->assignments[watch->prober].plans[watch->index];
+		struct known *known;
+
+		HASH_FIND(hh, index, target->name, strlen(target->name), known);
+		count_change(&generation->summary, known, target);
+		watch->id = known != NULL && known->config->identity == target->identity ? known->watch->id :
+											   generation->next_id++;
+		good = fill_plan(generation, domains, target, watch, plan, report) && good;
+		if (known != NULL && known->watch->prober == watch->prober)
+			plan->previous = (int32_t)known->watch->index;
+		if (known != NULL)
+			HASH_DELETE(hh, index, known);
+	}
+	generation->summary.removed = HASH_COUNT(index);
+	HASH_CLEAR(hh, index);
+	free(all);
+	return good;
+}
+
+struct generation *generation_build(struct config *config, struct tls_domain *const *domains, size_t domain_count,
+				    const struct generation *previous, struct report *report)
+{
+	struct generation *generation = mem_new(struct generation);
+
+	generation->config = config;
+	generation->number = previous != NULL ? previous->number + 1 : 1;
+	generation->next_id = previous != NULL ? previous->next_id : 1;
+	generation->prober_count = domain_count;
+	generation->watches = mem_array(config->target_count + 1, sizeof(struct watch));
+	generation->assignments = mem_array(domain_count + 1, sizeof(struct assignment));
+	generation->contexts = mem_array(domain_count * config->trust_count + 1, sizeof(struct tls_context *));
+	bool good;
+
+	generation->trusts = build_trusts(config, report, &good);
+	if (good && deal_targets(generation, domains, previous, report))
+		return generation;
+	generation_free(generation);
+	return NULL;
+}
+
+void generation_free(struct generation *generation)
+{
+	if (generation == NULL)
+		return;
+	const size_t trust_count = generation->config->trust_count;
+
+	for (size_t i = 0; i < generation->prober_count * trust_count; i++)
+		tls_context_free(generation->contexts[i]);
+	for (size_t i = 0; i < generation->prober_count; i++)
+		free(generation->assignments[i].plans);
+	free_trusts(generation->trusts, trust_count);
+	free(generation->contexts);
+	free(generation->assignments);
+	free(generation->watches);
+	config_free(generation->config);
+	free(generation);
+}
+
+/* The thread */
+
+struct load {
+	struct list item;        /* in the inbox, when it is done */
+	char *file;
+	const struct generation *previous;
+	struct generation *generation;
+	struct report report;
+};
+
+struct loader {
+	struct tls_domain *const *domains;
+	size_t domain_count;
+	loader_done_fn *done;
+	void *arg;
+	struct inbox *outcomes;
+	pthread_t thread;
+	bool busy;               /* a thread has been started and was not joined */
+	struct load *load;       /* what it works on */
+};
+
+static void load_free(struct load *load)
+{
+	generation_free(load->generation);
+	report_done(&load->report);
+	free(load->file);
+	free(load);
+}
+
+static void *run_load(void *arg)
+{
+	struct loader *loader = arg;
+	struct load *load = loader->load;
+	const struct config_env env = loader_env(false);
+	struct config *config = config_load(load->file, &env, &load->report);
+
+	if (config != NULL)
+		load->generation = generation_build(config, loader->domains, loader->domain_count, load->previous,
+						    &load->report);
+	inbox_push(loader->outcomes, &load->item);
+	return NULL;
+}
+
+struct loader *loader_new(struct tls_domain *const *domains, size_t domain_count, loader_done_fn *done, void *arg,
+			  struct error *err)
+{
+	struct inbox *outcomes = inbox_new(err);
+	struct loader *loader;
+
+	if (outcomes == NULL)
+		return NULL;
+	loader = mem_new(struct loader);
+	*loader = (struct loader){
+		.domains = domains,
+		.domain_count = domain_count,
+		.done = done,
+		.arg = arg,
+		.outcomes = outcomes,
+	};
+	return loader;
+}
+
+void loader_free(struct loader *loader)
+{
+	struct list outcomes;
+	struct load *load;
+
+	if (loader == NULL)
+		return;
+	if (loader->busy)
+		pthread_join(loader->thread, NULL);
+	inbox_take(loader->outcomes, &outcomes);
+	list_each(load, &outcomes, struct load, item)
+		load_free(load);
+	inbox_free(loader->outcomes);
+	free(loader);
+}
+
+int loader_fd(const struct loader *loader)
+{
+	return inbox_fd(loader->outcomes);
+}
+
+void loader_dispatch(struct loader *loader)
+{
+	struct list outcomes;
+	struct load *load;
+
+	inbox_take(loader->outcomes, &outcomes);
+	list_each(load, &outcomes, struct load, item) {
+		if (loader->busy)
+			pthread_join(loader->thread, NULL);
+		loader->busy = false;
+		loader->done(loader->arg, TAKE(load->generation), &load->report);
+		load_free(load);
+	}
+}
+
+void loader_start(struct loader *loader, const char *file, const struct generation *previous)
+{
+	struct load *load = mem_new(struct load);
+	sigset_t all, before;
+
+	load->file = mem_strdup(file);
+	load->previous = previous;
+	loader->load = load;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	loader->busy = pthread_create(&loader->thread, NULL, run_load, loader) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (loader->busy)
+		return;
+	report_add(&load->report, false, file, "", "no thread could be started to load it: try again");
+	inbox_push(loader->outcomes, &load->item);
+}
+
+static const char *variable(const char *name, void *arg)
+{
+	(void)arg;
+	return getenv(name);
+}
+
+struct config_env loader_env(bool lenient)
+{
+	return (struct config_env){
+		.variable = variable,
+		.credentials_directory = getenv("CREDENTIALS_DIRECTORY"),
+		.lenient = lenient,
+	};
+}
