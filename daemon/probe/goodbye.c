@@ -9,7 +9,8 @@
 
 enum {
 	LIFE_US = 200 * 1000,
-	FIRST_LOOK_US = 1000,      /* after a round trip */
+	FIRST_PAUSE_US = 1000,     /* after a round trip */
+	GRID_US = 10 * 1000,       /* looks fall on it: one wake-up serves all of that time */
 	DRAIN_BYTES = 1 << 16,     /* one call */
 	DRAIN_CALLS = 8,           /* one look */
 	SPARE_MAX = 512
@@ -18,7 +19,7 @@ enum {
 /*
  * A close() while bytes lie unread, or before more come, is a reset to the peer. So: FIN, then what the peer still says
  * goes nowhere until its FIN comes. Nobody waits for that, so it is looked for by the clock, with growing pauses, and
- * costs the loop no wake-up of its own where others are due anyway.
+ * for many at once: a wake-up costs more than what there is to do.
  */
 struct goodbye {
 	struct list node; /* in loop->goodbyes or loop->spare_goodbyes */
@@ -59,18 +60,24 @@ static bool drain(int fd)
 	return false;
 }
 
+static void goodbye_wait(struct goodbye *goodbye, int64_t now_us)
+{
+	int64_t next_us = now_us + goodbye->pause_us;
+
+	next_us += GRID_US - next_us % GRID_US;
+	wheel_arm(goodbye->loop->wheel, &goodbye->timer, next_us < goodbye->until_us ? next_us : goodbye->until_us);
+}
+
 static void goodbye_look(struct timer *timer, int64_t now_us)
 {
 	struct goodbye *goodbye = list_entry(timer, struct goodbye, timer);
-	int64_t next_us;
 
 	if (drain(goodbye->fd) || now_us >= goodbye->until_us) {
 		goodbye_end(goodbye);
 		return;
 	}
 	goodbye->pause_us *= 4;
-	next_us = now_us + goodbye->pause_us;
-	wheel_arm(goodbye->loop->wheel, timer, next_us < goodbye->until_us ? next_us : goodbye->until_us);
+	goodbye_wait(goodbye, now_us);
 }
 
 static struct goodbye *goodbye_take(struct probe_loop *loop)
@@ -102,12 +109,10 @@ void goodbye_start(struct probe_loop *loop, int fd, int64_t now_us, int64_t rtt_
 	goodbye = goodbye_take(loop);
 	goodbye->fd = fd;
 	goodbye->until_us = now_us + LIFE_US;
-	goodbye->pause_us = FIRST_LOOK_US + (rtt_us > 0 ? rtt_us : 0);
-	if (goodbye->pause_us > LIFE_US)
-		goodbye->pause_us = LIFE_US;
+	goodbye->pause_us = FIRST_PAUSE_US + (rtt_us > 0 ? rtt_us : 0);
 	list_push(&loop->goodbyes, &goodbye->node);
 	loop->goodbye_count++;
-	wheel_arm(loop->wheel, &goodbye->timer, now_us + goodbye->pause_us);
+	goodbye_wait(goodbye, now_us);
 }
 
 void goodbye_free_all(struct probe_loop *loop)

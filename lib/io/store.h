@@ -65,7 +65,8 @@ struct store_state {
 	size_t level_count;
 	struct certificate_row *certificates;
 	size_t certificate_count;
-	struct incident *incidents;      /* open ones, and ended ones of check certificate of the last 7 days */
+	struct incident *incidents;      /* open ones; ended ones of check certificate of the last 7 days, and those
+	                                  * whose notices are not grouped yet */
 	size_t incident_count;
 	struct notice *notices;          /* not grouped yet */
 	size_t notice_count;

@@ -207,12 +207,13 @@ static const struct row_kind certificate_rows = {
 	sizeof(struct certificate_row), read_certificate, certificate_row_done,
 };
 
-/* A UNION, so that each half has its index. */
+/* A UNION, so that each part has its index. */
 static const struct row_kind incident_rows = {
 	"SELECT number, target, \"check\", level, worst, reason, phase, since_unix_us, opened_unix_us,"
 	" ended_unix_us, address, detail, fingerprint FROM incident WHERE number IN"
 	" (SELECT number FROM incident WHERE ended_unix_us = 0 UNION SELECT number FROM incident"
-	" WHERE \"check\" = 'certificate' AND ended_unix_us >= ?1) ORDER BY number",
+	" WHERE \"check\" = 'certificate' AND ended_unix_us >= ?1"
+	" UNION SELECT incident FROM notice) ORDER BY number",
 	sizeof(struct incident), read_incident, incident_row_done,
 };
 
