@@ -18,7 +18,7 @@
 #include "lib/io/resolver.h"
 #include "lib/io/store.h"
 
-enum { APP_EVENTS_MAX = 10 };
+enum { APP_EVENTS_MAX = 10, APP_STORE_CLOSE_MS = 800 };
 
 /* A prober, and what it said last. */
 struct crew {
@@ -61,7 +61,17 @@ struct app {
 	unsigned ticks;
 };
 
-/* app.c: asks for a reload; call (may be NULL) is answered when it has been applied or refused. */
+/* app.c: what goes on while it runs. The callbacks' arg is the app, but for app_on_sender_trouble: the ledger. */
+void app_on_reports(evutil_socket_t fd, short what, void *arg);
+void app_on_tick(evutil_socket_t fd, short what, void *arg); /* events[0]: hurried when we stop */
+void app_on_signal(evutil_socket_t number, short what, void *arg);
+void app_on_loaded(void *arg, struct generation *generation, const struct report *report);
+void app_on_sender_trouble(void *arg, const char *text);
+bool app_find_subject(void *arg, const char *name, struct ledger_subject *subject);
+/* Puts a generation to work. */
+void app_apply(struct app *app, struct generation *generation);
+struct resolver_options app_resolver_options(const struct config *config);
+/* Asks for a reload; call (may be NULL) is answered when it has been applied or refused. */
 void app_reload(struct app *app, struct control_call *call);
 
 /* app_control.c: what the control socket asks */

@@ -12,7 +12,7 @@
 #include "lib/eval/route.h"
 #include "lib/io/store.h"
 
-enum { CERTIFICATE_OPENS_AGAIN_AFTER_S = 7 * 86400 };
+enum { CERTIFICATE_OPENS_AGAIN_AFTER_S = 7 * 86400, LABELS_MAX = 64 };
 
 /* An incident in memory: open, or ended with notices that are not in a message yet. */
 struct entry {
@@ -183,18 +183,63 @@ static void fill_subject(const struct ledger *ledger, const struct incident *inc
 	route->send_to_set = config->send_to_set;
 }
 
-static void fill_certificate(const struct tls_facts *facts, struct message_certificate *certificate, char *fingerprint)
+/* The leaf, or the certificate of its chain that ends first where that is what the incident is about. */
+static void fill_certificate(const struct tls_facts *facts, enum reason reason,
+			     struct message_certificate *certificate, char *fingerprint)
 {
-	const struct certificate_facts *leaf = &facts->chain[0];
+	const struct certificate_facts *shown = &facts->chain[0];
 
-	str_hex(leaf->fingerprint, FINGERPRINT_BYTES, fingerprint);
+	for (size_t i = 1; reason == REASON_CERT_EXPIRING && i < facts->chain_count; i++)
+		if (facts->chain[i].not_after_unix_s < shown->not_after_unix_s)
+			shown = &facts->chain[i];
+	str_hex(shown->fingerprint, FINGERPRINT_BYTES, fingerprint);
 	*certificate = (struct message_certificate){
-		.subject = leaf->subject,
-		.issuer = leaf->issuer,
-		.not_before_unix_s = leaf->not_before_unix_s,
-		.not_after_unix_s = leaf->not_after_unix_s,
+		.subject = shown->subject,
+		.issuer = shown->issuer,
+		.not_before_unix_s = shown->not_before_unix_s,
+		.not_after_unix_s = shown->not_after_unix_s,
 		.fingerprint = fingerprint,
 	};
+}
+
+/* What labels are made of stays as it was when the incident opened: machines know it by them. */
+static char *write_about(const struct target_config *config)
+{
+	struct str text = { 0 };
+	struct json_writer w;
+
+	json_start(&w, &text);
+	json_object(&w);
+	json_key_string(&w, "address", config->address);
+	json_key_string(&w, "group", config->group);
+	json_key(&w, "labels");
+	json_object(&w);
+	for (size_t i = 0; i < config->label_count; i++)
+		json_key_string(&w, config->labels[i].name, config->labels[i].value);
+	json_object_end(&w);
+	json_object_end(&w);
+	return str_take(&text);
+}
+
+/* The strings of `item` are lent by what is returned; the caller ends it when the item is written. */
+static struct json *read_about(const struct incident *incident, struct message_item *item, struct label *labels,
+			       size_t capacity)
+{
+	const struct json *value;
+	struct json *about;
+	struct error err;
+	void *iter = NULL;
+	const char *name;
+
+	if (incident->about == NULL)
+		return NULL;
+	about = json_parse(incident->about, strlen(incident->about), &err);
+	item->address = (char *)json_get_string(about, "address");
+	item->group = (char *)json_get_string(about, "group");
+	item->labels = labels;
+	while (item->label_count < capacity && (name = json_next(json_get(about, "labels"), &iter, &value)) != NULL)
+		labels[item->label_count++] = (struct label){ (char *)name, (char *)json_text(value) };
+	return about;
 }
 
 /* What a message will show, as JSON; the item's strings are lent. */
@@ -204,6 +249,7 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 	const struct target_config *config = subject->config;
 	struct message_certificate certificate;
 	char fingerprint[2 * FINGERPRINT_BYTES + 1];
+	struct label labels[LABELS_MAX];
 	struct json_writer w;
 	struct str text = { 0 };
 	struct message_item item = {
@@ -223,16 +269,14 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 		.unwatched = unwatched,
 	};
 
+	struct json *about = read_about(incident, &item, labels, LABELS_MAX);
+
 	if (config != NULL) {
-		item.address = config->address;
-		item.group = config->group;
-		item.labels = config->labels;
-		item.label_count = config->label_count;
 		item.description = config->description;
 		item.runbook = config->runbook;
 	}
 	if (subject->facts != NULL && subject->facts->chain_count > 0) {
-		fill_certificate(subject->facts, &certificate, fingerprint);
+		fill_certificate(subject->facts, incident->reason, &certificate, fingerprint);
 		item.certificate = &certificate;
 	}
 	item.probe_count = subject->probe_count < MESSAGE_PROBES_MAX ? subject->probe_count : MESSAGE_PROBES_MAX;
@@ -240,6 +284,7 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 		memcpy(item.probes, subject->probes, item.probe_count * sizeof(*item.probes));
 	json_start(&w, &text);
 	message_item_write(&w, &item);
+	json_free(about);
 	return str_take(&text);
 }
 
@@ -394,6 +439,7 @@ static void take_change(struct incident *incident, const struct change *change)
 static void open_incident(struct ledger *ledger, const char *target, const struct change *change, const char *detail)
 {
 	struct incident *incident = mem_new(struct incident);
+	struct ledger_subject subject;
 
 	incident->number = ledger->next_incident++;
 	incident->target = mem_strdup(target);
@@ -402,6 +448,8 @@ static void open_incident(struct ledger *ledger, const char *target, const struc
 	incident->opened_unix_us = unix_us(ledger);
 	incident->phase = PHASE_TOTAL;
 	take_change(incident, change);
+	if (ledger->options.subject(ledger->options.arg, target, &subject))
+		incident->about = write_about(subject.config);
 	take_circumstances(ledger, incident);
 	if (detail != NULL)
 		incident->detail = mem_strdup(detail);

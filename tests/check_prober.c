@@ -364,7 +364,7 @@ START_TEST(few_descriptors)
 	getrlimit(RLIMIT_NOFILE, &limit);
 	next = dup(0);
 	close(next);
-	limit.rlim_cur = (rlim_t)next + 10;
+	limit.rlim_cur = (rlim_t)next + 5;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	prober_post_targets(world.probers[0], &assignment);
 	wait_results(&world, TARGETS, 3);

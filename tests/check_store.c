@@ -963,7 +963,7 @@ END_TEST
 /* In a mount namespace of its own; false: this machine does not let us. */
 static bool mount_small_disk(void)
 {
-	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, "") != 0 ||
 	    mount("small", directory, "tmpfs", 0, "size=1m,mode=0700") != 0) {
 		printf("a full disk: skipped, cannot mount here: %s\n", strerror(errno));
 		fflush(stdout);

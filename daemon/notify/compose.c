@@ -22,13 +22,16 @@ static bool told_twice(struct notice *const *notices, size_t count)
 /* `later` says how things stand; what was to be said before decides how it is told. */
 static void join(const struct message_item *earlier, struct message_item *later)
 {
-	later->before = earlier->before;
-	if (earlier->event != EVENT_PROBLEM)
-		return;
-	if (later->event == EVENT_RECOVERED)
-		later->missed = true;
-	else
+	if (earlier->event != EVENT_PROBLEM) {
+		later->before = earlier->before;
+	} else if (later->event == EVENT_RECOVERED) {
+		later->missed = true; /* told with how bad it was at worst */
+		if (earlier->level > later->before)
+			later->before = earlier->level;
+	} else {
 		later->event = EVENT_PROBLEM;
+		later->before = LEVEL_OK;
+	}
 }
 
 static char *compose_joined(const struct compose_frame *frame, struct message *message)

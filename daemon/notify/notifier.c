@@ -1,41 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/notify/notifier.h"
-
 #include <event2/event.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "daemon/log.h"
 #include "daemon/notify/compose.h"
-#include "daemon/notify/outlet.h"
+#include "daemon/notify/notifier_private.h"
 #include "lib/base/mem.h"
 #include "lib/io/crypto.h"
 
 enum { GIVE_UP_TRIES_MIN = 5 };
 
-struct notifier {
-	struct notifier_options options;
-	const struct config *config;
-	struct list outlets;
-	struct list drills;
-	struct event *timer;
-	struct str trouble;      /* what was reported last */
-	bool running;            /* guards against a run inside a run */
-	bool paused;
-};
-
-struct drill {
-	struct list node;
-	struct notifier *notifier;
-	const struct sender *sender;
-	const struct config *config;
-	struct message *message;
-	struct delivery *delivery;
-	delivery_done_fn *done;
-	void *arg;
-};
-
-static struct now now_of(const struct notifier *notifier)
+struct now notifier_now(const struct notifier *notifier)
 {
 	return notifier->options.now();
 }
@@ -50,7 +26,7 @@ static struct outlet *find_outlet(const struct notifier *notifier, const char *n
 	return NULL;
 }
 
-static struct outlet *outlet_for(struct notifier *notifier, const char *name)
+struct outlet *notifier_outlet(struct notifier *notifier, const char *name)
 {
 	struct outlet *outlet = find_outlet(notifier, name);
 
@@ -63,10 +39,9 @@ static struct outlet *outlet_for(struct notifier *notifier, const char *name)
 	return outlet;
 }
 
-/* Sets the timer to when something is due next. */
-static void rearm(struct notifier *notifier)
+void notifier_rearm(struct notifier *notifier)
 {
-	const int64_t mono_us = now_of(notifier).mono_us;
+	const int64_t mono_us = notifier_now(notifier).mono_us;
 	int64_t due_us = INT64_MAX;
 	struct outlet *outlet;
 
@@ -93,19 +68,19 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	notifier_run(arg);
 }
 
-static void commit(struct notifier *notifier, struct store_batch *batch, store_done_fn *done, void *arg)
-{
-	store_commit(notifier->options.store, batch, now_of(notifier).mono_us, done, arg);
-}
-
 static void committed(void *arg, bool durable)
 {
 	(void)arg;
 	(void)durable; /* the store keeps what it could not write, and says so in its health */
 }
 
+void notifier_commit(struct notifier *notifier, struct store_batch *batch)
+{
+	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, committed, NULL);
+}
+
 /* Time, then chance: ids sort as they were made, and no two hosts make the same. */
-static char *new_id(int64_t unix_us)
+char *notifier_new_id(int64_t unix_us)
 {
 	uint64_t chance;
 
@@ -145,7 +120,7 @@ void notifier_assume_trouble(struct notifier *notifier)
 
 /* Letters */
 
-static void forget_letter(struct letter *letter)
+void letter_forget(struct letter *letter)
 {
 	outlet_take_out(letter);
 	letter_free(letter);
@@ -156,13 +131,13 @@ static void bury_letter(struct notifier *notifier, struct letter *letter, const 
 	struct store_batch *batch = store_batch_new();
 
 	letter->row.state = MESSAGE_DEAD;
-	letter->row.ended_unix_us = now_of(notifier).unix_us;
+	letter->row.ended_unix_us = notifier_now(notifier).unix_us;
 	store_put_message(batch, &letter->row);
-	commit(notifier, batch, committed, NULL);
+	notifier_commit(notifier, batch);
 	log_write(LOG_LEVEL_ERROR, LOG_DEAD_LETTER, NULL, "message %s to %s was not delivered: %s: %s", letter->row.id,
 		  letter->row.sender, why, letter->row.error != NULL ? letter->row.error : "");
 	note_trouble(notifier, letter->outlet, letter->row.error != NULL ? letter->row.error : why);
-	forget_letter(letter);
+	letter_forget(letter);
 }
 
 static void letter_delivered(struct notifier *notifier, struct letter *letter, const char *answer)
@@ -171,11 +146,11 @@ static void letter_delivered(struct notifier *notifier, struct letter *letter, c
 	char *title = message_title(letter->message);
 
 	store_drop_message(batch, letter->row.id);
-	commit(notifier, batch, committed, NULL);
+	notifier_commit(notifier, batch);
 	log_info("delivered to %s: %s (%s)", letter->row.sender, title, answer);
 	free(title);
-	outlet_succeeded(letter->outlet, now_of(notifier).mono_us);
-	forget_letter(letter);
+	outlet_succeeded(letter->outlet, notifier_now(notifier).mono_us);
+	letter_forget(letter);
 	report_trouble(notifier);
 }
 
@@ -189,7 +164,7 @@ static bool given_up(const struct letter *letter, int64_t unix_us)
 
 static void letter_failed(struct notifier *notifier, struct letter *letter, const struct delivery_outcome *outcome)
 {
-	const struct now now = now_of(notifier);
+	const struct now now = notifier_now(notifier);
 	struct store_batch *batch;
 	uint8_t jitter;
 
@@ -202,7 +177,7 @@ static void letter_failed(struct notifier *notifier, struct letter *letter, cons
 	}
 	batch = store_batch_new();
 	store_put_message(batch, &letter->row);
-	commit(notifier, batch, committed, NULL);
+	notifier_commit(notifier, batch);
 	log_write(LOG_LEVEL_WARNING, LOG_DELIVERY_FAILED, NULL,
 		  "message %s to %s is tried again in %" PRId64 " s%s: %s", letter->row.id, letter->row.sender,
 		  (letter->try_mono_us - now.mono_us) / US_PER_S,
@@ -240,7 +215,7 @@ static void letter_ended(const struct delivery_outcome *outcome, void *arg)
 		letter_failed(notifier, letter, outcome);
 		break;
 	}
-	rearm(notifier);
+	notifier_rearm(notifier);
 }
 
 static void start_letter(struct notifier *notifier, struct letter *letter)
@@ -264,11 +239,11 @@ static void start_letter(struct notifier *notifier, struct letter *letter)
 	letter->sender = sender_of(outlet->config->kind);
 	letter->config = notifier->config;
 	letter->delivery = letter->sender->start(&notifier->options.world, outlet->config, letter->message,
-						 now_of(notifier).unix_us, letter_ended, flight);
+						 notifier_now(notifier).unix_us, letter_ended, flight);
 }
 
 /* Fills in which incidents a letter tells of, from its own text. */
-static void read_incidents(struct letter *letter)
+void letter_read_incidents(struct letter *letter)
 {
 	struct error err;
 	struct message *message = message_parse(letter->row.body, &err);
@@ -301,7 +276,7 @@ static void letter_committed(void *arg, bool durable)
 		log_write(LOG_LEVEL_WARNING, LOG_STORE_FAILED, NULL,
 			  "message %s leaves from memory: the store does not answer; it may come twice after a crash",
 			  letter->row.id);
-	rearm(notifier);
+	notifier_rearm(notifier);
 }
 
 /* One letter from all notices of the groups in `list`; frees them. */
@@ -315,9 +290,9 @@ static void write_letter(struct notifier *notifier, struct outlet *outlet, struc
 	size_t count = 0, capacity = 0;
 	struct group *group;
 
-	letter->row.id = new_id(now_of(notifier).unix_us);
+	letter->row.id = notifier_new_id(notifier_now(notifier).unix_us);
 	letter->row.sender = mem_strdup(outlet->name);
-	letter->row.created_unix_us = now_of(notifier).unix_us;
+	letter->row.created_unix_us = notifier_now(notifier).unix_us;
 	list_each(group, groups, struct group, node) {
 		notices = mem_grow(notices, &capacity, count + group->count, sizeof(struct notice *));
 		memcpy(&notices[count], group->notices, group->count * sizeof(struct notice *));
@@ -343,11 +318,11 @@ static void write_letter(struct notifier *notifier, struct outlet *outlet, struc
 	free(notices);
 	list_each(group, groups, struct group, node)
 		group_free(group);
-	read_incidents(letter);
+	letter_read_incidents(letter);
 	outlet_line_up(outlet, letter);
 	letter->state = LETTER_COMMITTING;
 	*writing = (struct writing){ .notifier = notifier, .letter = letter };
-	commit(notifier, batch, letter_committed, writing);
+	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, letter_committed, writing);
 }
 
 /* What is due becomes letters, as many as the rate lets go; the last of them takes all that is left. */
@@ -387,14 +362,14 @@ void notifier_run(struct notifier *notifier)
 		return;
 	notifier->running = true;
 	list_each(outlet, &notifier->outlets, struct outlet, node) {
-		const int64_t mono_us = now_of(notifier).mono_us;
+		const int64_t mono_us = notifier_now(notifier).mono_us;
 
 		write_letters(notifier, outlet, mono_us);
 		while ((letter = outlet_next(outlet, mono_us)) != NULL)
 			start_letter(notifier, letter);
 	}
 	notifier->running = false;
-	rearm(notifier);
+	notifier_rearm(notifier);
 }
 
 void notifier_pause(struct notifier *notifier)
@@ -405,12 +380,12 @@ void notifier_pause(struct notifier *notifier)
 
 void notifier_add(struct notifier *notifier, struct notice *notice)
 {
-	struct outlet *outlet = outlet_for(notifier, notice->sender);
-	struct group *group = outlet_group(outlet, notice->group_key, notice->wait_ms, now_of(notifier).mono_us);
+	struct outlet *outlet = notifier_outlet(notifier, notice->sender);
+	struct group *group = outlet_group(outlet, notice->group_key, notice->wait_ms, notifier_now(notifier).mono_us);
 
 	group->notices = mem_grow(group->notices, &group->capacity, group->count + 1, sizeof(struct notice *));
 	group->notices[group->count++] = notice;
-	rearm(notifier);
+	notifier_rearm(notifier);
 }
 
 /* Start, end, configuration */
@@ -426,7 +401,7 @@ struct notifier *notifier_new(const struct notifier_options *options)
 	return notifier;
 }
 
-static void drill_free(struct drill *drill)
+void drill_free(struct drill *drill)
 {
 	list_remove(&drill->node);
 	message_free(drill->message);
@@ -464,7 +439,7 @@ void notifier_set_config(struct notifier *notifier, const struct config *config)
 	notifier->options.world.config = config;
 	list_each(outlet, &notifier->outlets, struct outlet, node)
 		outlet->config = config_sender(config, outlet->name);
-	rearm(notifier);
+	notifier_rearm(notifier);
 }
 
 bool notifier_uses(const struct notifier *notifier, const struct config *config)
@@ -485,7 +460,7 @@ bool notifier_uses(const struct notifier *notifier, const struct config *config)
 
 void notifier_restore(struct notifier *notifier, struct store_state *state)
 {
-	const int64_t mono_us = now_of(notifier).mono_us;
+	const int64_t mono_us = notifier_now(notifier).mono_us;
 
 	for (size_t i = 0; i < state->message_count; i++) {
 		struct message_row *row = &state->messages[i];
@@ -495,8 +470,8 @@ void notifier_restore(struct notifier *notifier, struct store_state *state)
 		*row = (struct message_row){ 0 };
 		letter->state = LETTER_READY;
 		letter->try_mono_us = mono_us;
-		read_incidents(letter);
-		outlet_line_up(outlet_for(notifier, letter->row.sender), letter);
+		letter_read_incidents(letter);
+		outlet_line_up(notifier_outlet(notifier, letter->row.sender), letter);
 	}
 	for (size_t i = 0; i < state->notice_count; i++) {
 		struct notice *notice = mem_new(struct notice);
@@ -505,7 +480,7 @@ void notifier_restore(struct notifier *notifier, struct store_state *state)
 		state->notices[i] = (struct notice){ 0 };
 		notifier_add(notifier, notice);
 	}
-	rearm(notifier);
+	notifier_rearm(notifier);
 }
 
 size_t notifier_in_flight(const struct notifier *notifier)
@@ -531,231 +506,4 @@ size_t notifier_waiting(const struct notifier *notifier)
 		list_each(letter, &outlet->letters, struct letter, node)
 			waiting += letter->row.state == MESSAGE_WAITING;
 	return waiting;
-}
-
-/* Drills */
-
-static void drill_ended(const struct delivery_outcome *outcome, void *arg)
-{
-	struct drill *drill = arg;
-
-	drill->done(outcome, drill->arg);
-	drill_free(drill);
-}
-
-static struct message *drill_message(struct notifier *notifier, const char *sender)
-{
-	const int64_t unix_us = now_of(notifier).unix_us;
-	struct message_item item = {
-		.event = EVENT_TEST,
-		.target = (char *)"portbell",
-		.check = CHECK_SELF,
-		.level = LEVEL_OK,
-		.reason = REASON_OK,
-		.phase = PHASE_TOTAL,
-		.detail = (char *)"This is a test: messages of portbell reach you here.",
-		.location = notifier->config->location,
-		.since_unix_us = unix_us,
-	};
-	AUTO(string) char *id = new_id(unix_us);
-	AUTO(str) struct str text = { 0 };
-	struct json_writer w;
-	struct error err;
-
-	json_start(&w, &text);
-	message_item_write(&w, &item);
-	AUTO(string) char *body =
-		message_compose(id, sender, "test", NULL, unix_us, true, (const char *const *)&text.data, 1);
-
-	return message_parse(body, &err);
-}
-
-bool notifier_test(struct notifier *notifier, const char *sender, delivery_done_fn *done, void *arg)
-{
-	const struct sender_config *config = config_sender(notifier->config, sender);
-	struct drill *drill;
-
-	if (config == NULL)
-		return false;
-	drill = mem_new(struct drill);
-	drill->notifier = notifier;
-	drill->config = notifier->config;
-	drill->sender = sender_of(config->kind);
-	drill->message = drill_message(notifier, sender);
-	drill->done = done;
-	drill->arg = arg;
-	list_push(&notifier->drills, &drill->node);
-	drill->delivery = drill->sender->start(&notifier->options.world, config, drill->message,
-					       now_of(notifier).unix_us, drill_ended, drill);
-	return true;
-}
-
-/* The outbox, for people */
-
-static void write_row(struct json_writer *w, const struct message_row *row)
-{
-	struct error err;
-	struct message *message = message_parse(row->body, &err);
-	char *title = message != NULL ? message_title(message) : NULL;
-
-	json_object(w);
-	json_key_string(w, "id", row->id);
-	json_key_string(w, "sender", row->sender);
-	json_key_string(w, "state", row->state == MESSAGE_DEAD ? "dead" : "waiting");
-	json_key_time(w, "created", row->created_unix_us);
-	json_key_int(w, "attempts", row->attempts);
-	json_key_time(w, "next_try", row->state == MESSAGE_DEAD ? 0 : row->next_try_unix_us);
-	json_key_string(w, "error", row->error);
-	json_key_string(w, "title", title);
-	json_object_end(w);
-	free(title);
-	message_free(message);
-}
-
-struct listing {
-	struct notifier *notifier;
-	notifier_outbox_fn *done;
-	void *arg;
-};
-
-static void list_outbox(void *arg, const struct message_row *rows, size_t count, const char *error)
-{
-	struct listing *listing = arg;
-	const struct outlet *outlet;
-	const struct letter *letter;
-	AUTO(str) struct str text = { 0 };
-	struct json_writer w;
-
-	json_start(&w, &text);
-	json_array(&w);
-	list_each(outlet, &listing->notifier->outlets, struct outlet, node)
-		list_each(letter, &outlet->letters, struct letter, node)
-			write_row(&w, &letter->row);
-	for (size_t i = 0; i < count; i++)
-		write_row(&w, &rows[i]);
-	json_array_end(&w);
-	listing->done(listing->arg, error == NULL ? text.data : NULL, error);
-	free(listing);
-}
-
-void notifier_outbox(struct notifier *notifier, notifier_outbox_fn *done, void *arg)
-{
-	struct listing *listing = mem_new(struct listing);
-
-	*listing = (struct listing){ .notifier = notifier, .done = done, .arg = arg };
-	store_query_dead(notifier->options.store, list_outbox, listing);
-}
-
-static struct letter *find_letter(const struct notifier *notifier, const char *id)
-{
-	const struct outlet *outlet;
-	struct letter *letter;
-
-	list_each(outlet, &notifier->outlets, struct outlet, node)
-		list_each(letter, &outlet->letters, struct letter, node)
-			if (str_equal(letter->row.id, id))
-				return letter;
-	return NULL;
-}
-
-struct revival {
-	struct notifier *notifier;
-	bool drop;
-	char *id;
-	notifier_answer_fn *done;
-	void *arg;
-};
-
-static const struct message_row *find_row(const struct message_row *rows, size_t count, const char *id)
-{
-	for (size_t i = 0; i < count; i++)
-		if (str_equal(rows[i].id, id))
-			return &rows[i];
-	return NULL;
-}
-
-static void revive(struct notifier *notifier, const struct message_row *row)
-{
-	struct store_batch *batch = store_batch_new();
-	struct letter *letter = mem_new(struct letter);
-
-	letter->row = (struct message_row){
-		.id = mem_strdup(row->id),
-		.sender = mem_strdup(row->sender),
-		.created_unix_us = row->created_unix_us,
-		.body = mem_strdup(row->body),
-		.error = mem_strdup(row->error),
-		.state = MESSAGE_WAITING,
-	};
-	letter->state = LETTER_READY;
-	letter->try_mono_us = now_of(notifier).mono_us;
-	read_incidents(letter);
-	store_put_message(batch, &letter->row);
-	commit(notifier, batch, committed, NULL);
-	outlet_line_up(outlet_for(notifier, letter->row.sender), letter);
-	rearm(notifier);
-}
-
-static void on_dead_letters(void *arg, const struct message_row *rows, size_t count, const char *error)
-{
-	struct revival *revival = arg;
-	struct notifier *notifier = revival->notifier;
-	const struct message_row *row = error == NULL ? find_row(rows, count, revival->id) : NULL;
-
-	if (row != NULL && revival->drop) {
-		struct store_batch *batch = store_batch_new();
-
-		store_drop_message(batch, row->id);
-		commit(notifier, batch, committed, NULL);
-	} else if (row != NULL) {
-		revive(notifier, row);
-	}
-	revival->done(revival->arg, row != NULL ? NULL : error != NULL ? error : "no message has this id");
-	free(revival->id);
-	free(revival);
-}
-
-static void ask_the_dead(struct notifier *notifier, const char *id, bool drop, notifier_answer_fn *done, void *arg)
-{
-	struct revival *revival = mem_new(struct revival);
-
-	*revival = (struct revival){
-		.notifier = notifier, .drop = drop, .id = mem_strdup(id), .done = done, .arg = arg
-	};
-	store_query_dead(notifier->options.store, on_dead_letters, revival);
-}
-
-void notifier_retry(struct notifier *notifier, const char *id, notifier_answer_fn *done, void *arg)
-{
-	struct letter *letter = find_letter(notifier, id);
-
-	if (letter == NULL) {
-		ask_the_dead(notifier, id, false, done, arg);
-		return;
-	}
-	letter->try_mono_us = now_of(notifier).mono_us;
-	letter->outlet->gate_mono_us = 0;
-	rearm(notifier);
-	done(arg, NULL);
-}
-
-void notifier_drop(struct notifier *notifier, const char *id, notifier_answer_fn *done, void *arg)
-{
-	struct letter *letter = find_letter(notifier, id);
-	struct store_batch *batch;
-
-	if (letter == NULL) {
-		ask_the_dead(notifier, id, true, done, arg);
-		return;
-	}
-	if (letter->state != LETTER_READY) {
-		done(arg, "the message is just being sent: try again in a moment");
-		return;
-	}
-	batch = store_batch_new();
-	store_drop_message(batch, id);
-	commit(notifier, batch, committed, NULL);
-	forget_letter(letter);
-	rearm(notifier);
-	done(arg, NULL);
 }

@@ -11,6 +11,7 @@ void incident_done(struct incident *incident)
 	free(incident->target);
 	free(incident->address);
 	free(incident->detail);
+	free(incident->about);
 	for (size_t i = 0; i < incident->told_count; i++) {
 		free(incident->told[i].sender);
 		free(incident->told[i].first_message);

@@ -34,6 +34,8 @@ struct incident {
 	int64_t ended_unix_us;   /* 0 = open */
 	char *address;           /* "192.0.2.1:443"; may be NULL */
 	char *detail;            /* cleaned; may be NULL */
+	char *about;             /* JSON: address, group and labels of the target when it opened. They stay as long as the
+	                          * incident lives, also when the target changes or goes. NULL for self */
 	bool has_fingerprint;    /* check certificate */
 	uint8_t fingerprint[FINGERPRINT_BYTES];
 	struct told *told;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http_client - one HTTP request or one mail (SMTP) on the event loop. HTTP and all TLS are libcurl's, by its multi
- * interface. The SMTP dialogue is our own: curl waits for the answer after the final dot and after QUIT with the
- * whole loop standing still.
+ * http_client - one HTTP request or one mail (SMTP) on the event loop. HTTP and all TLS are libcurl's, by its
+ * multi interface. The SMTP dialogue is our own: curl waits for the answer after the final dot and after QUIT with
+ * the whole loop standing still.
  * It is given addresses: who calls resolves first, nothing here looks up a name (curl would block in it).
  * SIGPIPE must be ignored: a server that goes away while TLS is being spoken raises it.
  * Owns:    a transfer belongs to the client and ends by itself. The request is copied where needed: it may go away
@@ -13,9 +13,10 @@
  * HTTP:    the head decides: once it has come the transfer is ANSWERED, even if the body then breaks off.
  * Mail:    AUTH is PLAIN or LOGIN. All recipients must be accepted, else nothing is sent and the whole is refused.
  *          After the outcome is told a QUIT is said, for half a second at most.
- * Safety:  http and https only, beside mail; no redirect, no proxy or .netrc from the environment, HTTP/1.1; an address
- *          that is link-local or a cloud's metadata service is refused before connecting; TLS is always verified,
- *          with the ca_files instead of the system's store if there are any. CR, LF and NUL cannot get into a header.
+ * Safety:  http and https only, beside mail; no redirect, no proxy or .netrc from the environment, HTTP/1.1; an
+ *          address that is link-local or a cloud's metadata service is refused before connecting; TLS is always
+ *          verified, with the ca_files instead of the system's store if there are any. CR, LF and NUL cannot get
+ *          into a header.
  */
 #ifndef PORTBELL_IO_HTTP_CLIENT_H
 #define PORTBELL_IO_HTTP_CLIENT_H
@@ -33,7 +34,7 @@ struct transfer;
 
 enum transfer_kind {
 	TRANSFER_ANSWERED,   /* HTTP: `status` is the answer's; SMTP: the whole dialogue went well, status 250 */
-	TRANSFER_REFUSED,    /* SMTP only: the server answered `status` (4xx or 5xx); `text` has its words, cleaned */
+	TRANSFER_REFUSED,    /* SMTP only: the server answered `status` (4xx, 5xx); `text` has its words, cleaned */
 	TRANSFER_NO_ANSWER,  /* refused, reset, timeout, TLS trouble: `text` says; may be tried again */
 	TRANSFER_FORBIDDEN   /* our own rules: a link-local address, a URL or mail address that cannot be; final */
 };
@@ -97,8 +98,8 @@ struct transfer *transfer_start_http(struct http_client *client, const struct ht
 struct transfer *transfer_start_mail(struct http_client *client, const struct mail_request *request,
 				     transfer_done_fn *done, void *arg);
 void transfer_cancel(struct transfer *transfer); /* NULL is fine */
-/* "https", host (without brackets; beyond ASCII is refused), port of an http(s) URL; false with the reason, which does
- * not show the URL. The caller frees host. */
+/* "https", host (without brackets; beyond ASCII is refused), port of an http(s) URL; false with the reason, which
+ * does not show the URL. The caller frees host. */
 bool http_url_split(const char *url, bool *https, char **host, uint16_t *port, struct error *err);
 
 #endif

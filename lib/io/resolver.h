@@ -6,10 +6,10 @@
  * Calls:   `done` runs from the loop, never inside resolver_start(), exactly once, and never after a cancel.
  * Fails:   a name that does not exist is an answer (found->status), not an error.
  * Units:   timeout_ms, monotonic; the lookup's own deadline, kept even if every server is silent.
- * Cache:   good answers for their TTL (at least 1 s, at most 1 h), "not found" for at most 5 s; nothing else is kept.
+ * Cache:   good answers for their TTL (at least 1 s, at most 1 h), "not found" for at most 5 s; nothing else.
  *          At most 16 addresses an answer, in RFC 6724 order. /etc/hosts is heard; search domains are not.
  *          Lookups of one name that wait at the same time share one question.
- * Servers: in their order; the next one is asked after silence, and after "server failure", "refused" and the like.
+ * Servers: in their order; the next one is asked after silence, "server failure", "refused" and the like.
  *          A resolv.conf that changed is read by the next lookup, at most once a second: the cache is emptied and
  *          what is in flight is asked again, of the new servers.
  */

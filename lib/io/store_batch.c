@@ -213,6 +213,7 @@ void store_put_incident(struct store_batch *batch, const struct incident *incide
 		add_sized(batch, VALUE_BLOB, incident->fingerprint, FINGERPRINT_BYTES);
 	else
 		add_kind(batch, VALUE_NULL);
+	add_text_or_null(batch, incident->about);
 	step_end(batch, start);
 
 	start = step_begin(batch, OPERATION_DROP_TOLD);

@@ -104,6 +104,7 @@ static bool read_incident(sqlite3_stmt *statement, void *arg)
 	row->target = column_text(statement, 1);
 	row->address = column_text(statement, 10);
 	row->detail = column_text(statement, 11);
+	row->about = column_text(statement, 13);
 	row->has_fingerprint = sqlite3_column_type(statement, 12) != SQLITE_NULL;
 	return column_in(statement, 0, 1, STORE_NUMBER_MAX - 1, &row->number) && row->target != NULL &&
 	       check_parse(column_word(statement, 2), &row->check) &&
@@ -210,7 +211,7 @@ static const struct row_kind certificate_rows = {
 /* A UNION, so that each part has its index. */
 static const struct row_kind incident_rows = {
 	"SELECT number, target, \"check\", level, worst, reason, phase, since_unix_us, opened_unix_us,"
-	" ended_unix_us, address, detail, fingerprint FROM incident WHERE number IN"
+	" ended_unix_us, address, detail, fingerprint, about FROM incident WHERE number IN"
 	" (SELECT number FROM incident WHERE ended_unix_us = 0 UNION SELECT number FROM incident"
 	" WHERE \"check\" = 'certificate' AND ended_unix_us >= ?1"
 	" UNION SELECT incident FROM notice) ORDER BY number",

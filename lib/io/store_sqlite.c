@@ -38,7 +38,7 @@ static const char *const migrations[STORE_SCHEMA_VERSION] = {
 	"CREATE TABLE incident (number INTEGER NOT NULL PRIMARY KEY, target TEXT NOT NULL,"
 	" \"check\" TEXT NOT NULL, level TEXT NOT NULL, worst TEXT NOT NULL, reason TEXT NOT NULL,"
 	" phase TEXT NOT NULL, since_unix_us INTEGER NOT NULL, opened_unix_us INTEGER NOT NULL,"
-	" ended_unix_us INTEGER NOT NULL, address TEXT, detail TEXT, fingerprint BLOB) STRICT;"
+	" ended_unix_us INTEGER NOT NULL, address TEXT, detail TEXT, fingerprint BLOB, about TEXT) STRICT;"
 	"CREATE INDEX incident_open ON incident (number) WHERE ended_unix_us = 0;"
 	"CREATE INDEX incident_certificate ON incident (ended_unix_us) WHERE \"check\" = 'certificate';"
 	"CREATE TABLE told (incident INTEGER NOT NULL, sender TEXT NOT NULL, level TEXT NOT NULL,"
@@ -64,8 +64,8 @@ static const char *const operation_sql[OPERATION_COUNT] = {
 	[OPERATION_DROP_CERTIFICATES] = "DELETE FROM certificate WHERE target = ?",
 	[OPERATION_PUT_INCIDENT] =
 		"REPLACE INTO incident (number, target, \"check\", level, worst, reason, phase, since_unix_us,"
-		" opened_unix_us, ended_unix_us, address, detail, fingerprint)"
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		" opened_unix_us, ended_unix_us, address, detail, fingerprint, about)"
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[OPERATION_PUT_TOLD] =
 		"REPLACE INTO told (incident, sender, level, at_unix_us, first_message) VALUES (?, ?, ?, ?, ?)",
 	[OPERATION_DROP_TOLD] = "DELETE FROM told WHERE incident = ?",
