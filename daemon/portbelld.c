@@ -9,6 +9,7 @@
 #include "daemon/app.h"
 #include "daemon/loader.h"
 #include "daemon/log.h"
+#include "lib/base/mem.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -42,23 +43,31 @@ static int check(struct config *config, struct report *report)
 	return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static void log_notes(const struct report *report)
+{
+	for (size_t i = 0; i < report->count; i++) {
+		AUTO(string) char *line = problem_print(&report->problems[i]);
+
+		log_info("%s", line);
+	}
+}
+
 static int run(struct config *config, struct report *report)
 {
 	struct error err = { 0 };
-	struct app *app;
+	struct app *app = config != NULL ? app_new(config, report, &err) : NULL;
 	char text[1024];
 
-	if (config == NULL) {
+	if (app == NULL && report->mistakes > 0) {
 		report_print(report, stderr);
 		return EXIT_FAILURE;
 	}
-	app = app_new(config, report, &err);
-	report_print(report, stderr);
 	if (app == NULL) {
 		error_print(&err, text, sizeof(text));
 		fprintf(stderr, "portbelld: %s\n", text);
 		return EXIT_FAILURE;
 	}
+	log_notes(report);
 	app_run(app);
 	app_free(app);
 	return EXIT_SUCCESS;

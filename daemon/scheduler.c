@@ -13,7 +13,11 @@
 enum {
 	LATE_US = 500 * 1000,
 	FIRST_ROUND_US = 2 * 1000 * 1000,
-	START_EACH_US = 500 /* of those that start outside their place: 2,000 a second */
+	START_EACH_US = 500, /* of those that start outside their place: 2,000 a second */
+	/* A loop that is this late has more in flight than it can serve: for a while there shall not be more. */
+	HEAVY_US = 100 * 1000,
+	GATE_US = 1000 * 1000,
+	GATE_MIN = 64
 };
 
 enum target_state {
@@ -39,6 +43,7 @@ struct target {
 	bool recheck;            /* the timer is set for a recheck */
 	bool tried_again;        /* the probe that waits or is in flight is a recheck */
 	bool old_plan;           /* the probe in flight uses a plan of an older assignment */
+	bool refused_alone;      /* got no descriptor the last time, with no other socket of ours open */
 };
 
 struct scheduler {
@@ -46,6 +51,8 @@ struct scheduler {
 	struct wheel *wheel;
 	size_t max_sockets;
 	size_t room;             /* max_sockets, or less while the system refuses descriptors */
+	size_t gate;             /* at most so many in flight; SIZE_MAX while the loop keeps up */
+	int64_t gate_until_us;
 	scheduler_result_fn *on_result;
 	void *arg;
 	struct target **targets; /* as in the assignment */
@@ -144,7 +151,8 @@ static void target_start(struct target *target)
 
 static bool has_room(const struct scheduler *scheduler)
 {
-	return probe_loop_sockets(scheduler->loop) < scheduler->room;
+	return probe_loop_sockets(scheduler->loop) < scheduler->room &&
+	       probe_loop_in_flight(scheduler->loop) < scheduler->gate;
 }
 
 static void start_waiting(struct scheduler *scheduler)
@@ -212,23 +220,33 @@ static void target_not_old(struct target *target)
 	target->old_plan = false;
 }
 
-/* The system has no descriptor or memory for one more socket, though it had for those that are open. */
-static bool is_refused(const struct scheduler *scheduler, const struct result *result)
+/* The system has no descriptor or memory for one more socket. */
+static bool is_refused(const struct result *result)
 {
 	int number = result->error_number;
 
-	return result->reason == REASON_LOCAL_ERROR && probe_loop_sockets(scheduler->loop) > 0 &&
+	return result->reason == REASON_LOCAL_ERROR &&
 	       (number == EMFILE || number == ENFILE || number == ENOBUFS || number == ENOMEM);
 }
 
-static void target_wait_for_descriptor(struct target *target, struct result *result)
+/*
+ * True: it waits in line again. Since others may have ended between the refusal and its report, only a target that was
+ * refused twice with nothing else open has nothing to wait for.
+ */
+static bool target_waits_again(struct target *target, struct result *result)
 {
 	struct scheduler *scheduler = target->scheduler;
+	size_t sockets = probe_loop_sockets(scheduler->loop);
+	bool hopeless = sockets == 0 && target->refused_alone;
 
+	target->refused_alone = sockets == 0 && !hopeless;
+	if (hopeless)
+		return false;
 	result_done(result);
-	scheduler->room = probe_loop_sockets(scheduler->loop);
+	scheduler->room = sockets > 0 ? sockets : 1;
 	scheduler->stats.waited++;
 	target_set_waiting(target, true);
+	return true;
 }
 
 static void on_probe_done(struct probe *probe, struct result *result, void *arg)
@@ -241,8 +259,8 @@ static void on_probe_done(struct probe *probe, struct result *result, void *arg)
 	target->probe = NULL;
 	target->state = TARGET_IDLE;
 	target_not_old(target);
-	if (is_refused(scheduler, result)) {
-		target_wait_for_descriptor(target, result);
+	if (is_refused(result) && target_waits_again(target, result)) {
+		start_waiting(scheduler);
 		return;
 	}
 	if (scheduler->room < scheduler->max_sockets)
@@ -399,10 +417,24 @@ static void target_discard(struct target *target, int64_t now_us)
 	target_arm_slot(target, target->due_us, now_us);
 }
 
+static void set_gate(struct scheduler *scheduler, int64_t late_us, int64_t now_us)
+{
+	size_t in_flight = probe_loop_in_flight(scheduler->loop);
+
+	if (late_us > HEAVY_US) {
+		scheduler->gate = in_flight > GATE_MIN ? in_flight : GATE_MIN;
+		scheduler->gate_until_us = now_us + GATE_US;
+	} else if (scheduler->gate != SIZE_MAX && now_us > scheduler->gate_until_us) {
+		scheduler->gate = SIZE_MAX;
+		start_waiting(scheduler);
+	}
+}
+
 void scheduler_note_late(struct scheduler *scheduler, int64_t late_us, int64_t now_us)
 {
 	if (late_us > scheduler->stats.loop_late_us)
 		scheduler->stats.loop_late_us = late_us;
+	set_gate(scheduler, late_us, now_us);
 	if (late_us <= LATE_US)
 		return;
 	scheduler->next_slot_us = now_us;
@@ -425,6 +457,7 @@ struct scheduler *scheduler_new(struct probe_loop *loop, struct wheel *wheel, si
 	scheduler->wheel = wheel;
 	scheduler->max_sockets = max_sockets;
 	scheduler->room = max_sockets;
+	scheduler->gate = SIZE_MAX;
 	scheduler->on_result = on_result;
 	scheduler->arg = arg;
 	list_init(&scheduler->waiting);

@@ -7,6 +7,8 @@
  * regular place comes sooner). A missed place is skipped, not made up for.
  * Late:    a loop more than 500 ms late discards its probes in flight (not judged) and starts them again, at most 2,000
  *          a second, so that the burst does not make it late again.
+ *          Above 100 ms probes wait in line until there are fewer than at that moment, for a second: a loop that has more
+ *          in flight than it can serve would else measure its own queue.
  * Full:    above max_sockets probes wait in line (FIFO) and start when one ends. A descriptor that the system refuses
  *          lowers that bound for a while, and the probe waits like the others; it is a result (local_error) only if
  *          nothing of ours could be waited for.

@@ -101,13 +101,13 @@ class Authority:
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
 
-    def issue(self, name, begins_days, ends_days, host="localhost"):
-        """A certificate (with key, in one file, and alone) valid from begins_days to ends_days from now."""
+    def issue(self, name, begins_days, ends_days, host="localhost", names=None):
+        """A certificate and its key, valid from begins_days to ends_days from now."""
         base = os.path.join(self.directory, name)
         now = datetime.datetime.now(datetime.timezone.utc)
         stamp = lambda days: (now + datetime.timedelta(days=days)).strftime("%Y%m%d%H%M%SZ")
         self._run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
-                  f"/CN={host}", "-addext", f"subjectAltName=DNS:{host},IP:127.0.0.1", "-keyout", base + ".key",
+                  f"/CN={host}", "-addext", names or f"subjectAltName=DNS:{host},IP:127.0.0.1", "-keyout", base + ".key",
                   "-out", base + ".csr")
         self._run("ca", "-batch", "-config", os.path.join(self.directory, "ca.cnf"), "-cert", self.ca, "-keyfile",
                   self.key, "-in", base + ".csr", "-out", base + ".pem", "-notext", "-startdate", stamp(begins_days),
@@ -219,7 +219,7 @@ class SlowTls:
 
 
 class Dns:
-    """Answers A questions from a table, and says NXDOMAIN to all others."""
+    """Answers A questions from a table, and says NXDOMAIN to all others; an "address" may be SERVFAIL or SILENT."""
 
     def __init__(self, names):
         self.names = names
@@ -241,6 +241,10 @@ class Dns:
             answer, code = b"", 0
             if name not in self.names:
                 code = 3
+            elif self.names[name] == "SILENT":
+                continue
+            elif self.names[name] == "SERVFAIL":
+                code = 2
             elif kind == 1:
                 answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + ipaddress.ip_address(self.names[name]).packed
             head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, 1 if answer else 0, 0, 0)
