@@ -123,6 +123,9 @@ void board_restore(struct board *board, const struct store_state *state)
 		target->watched.standing.checks[row->check] = (struct verdict){
 			.level = row->level, .reason = row->reason, .since_unix_us = row->since_unix_us
 		};
+		/* What was not ok is so until it is judged again. */
+		if (row->level != LEVEL_OK)
+			target->watched.standing.judged = true;
 	}
 	for (size_t i = 0; i < state->certificate_count; i++) {
 		struct target *target = board_find(board, state->certificates[i].target);

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 #include <uthash.h>
 
 #include "daemon/log.h"
@@ -412,7 +413,9 @@ static void take_circumstances(struct ledger *ledger, struct incident *incident)
 	if (incident->check == CHECK_CERTIFICATE)
 		incident->phase = PHASE_TLS;
 	free(TAKE(incident->detail));
-	if (incident->check == CHECK_AVAILABILITY)
+	/* "connection refused: Connection refused" tells nothing twice. */
+	if (incident->check == CHECK_AVAILABILITY && subject.detail != NULL &&
+	    strcasecmp(subject.detail, reason_text(incident->reason)) != 0)
 		incident->detail = mem_strdup(subject.detail);
 	else if (incident->check == CHECK_CERTIFICATE && subject.facts != NULL)
 		incident->detail = mem_strdup(subject.facts->verify_text);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <string.h>
 
 #include "daemon/cli/cli_private.h"
@@ -189,6 +190,14 @@ static void tell_own_troubles(const struct cli *cli, const struct json *data)
 		cli_note(cli, "the configuration file was refused, the one before runs on:\n%s", config_error);
 }
 
+static void tell_waiting(const struct cli *cli, const struct json *data)
+{
+	const int64_t waiting = json_get_int(data, "messages_waiting", 0);
+
+	if (waiting > 0)
+		cli_note(cli, "%" PRId64 " messages are not delivered yet: portbell outbox", waiting);
+}
+
 static enum cli_exit show_status(const struct cli *cli, const struct json *data)
 {
 	const struct json *targets = json_get(data, "targets");
@@ -208,6 +217,7 @@ static enum cli_exit show_status(const struct cli *cli, const struct json *data)
 	else
 		cli_print_json(cli, data);
 	tell_own_troubles(cli, data);
+	tell_waiting(cli, data);
 	if (cli->word_count > 0 && json_size(targets) == 0)
 		return cli_fail(cli, "no target matches");
 	return failing ? CLI_FAILED : CLI_FINE;

@@ -687,6 +687,7 @@ static struct config *run(struct load *load, const char *file)
 		add_targets(load);
 	}
 	load_done(load);
+	report_sort(load->report);
 	if (load->report->mistakes == 0)
 		return config;
 	config_free(config);

@@ -35,6 +35,7 @@ struct report {
 
 void report_add(struct report *report, bool note, const char *where, const char *path, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
+void report_sort(struct report *report); /* within each file by line */
 char *problem_print(const struct problem *problem); /* the caller frees */
 void report_print(const struct report *report, FILE *out); /* a line each */
 void report_done(struct report *report);

@@ -308,7 +308,7 @@ class MailServer:
 
         def authenticate(server, session, envelope, mechanism, data):
             good = data.login == user.encode() and data.password == password.encode()
-            return AuthResult(success=good, auth_data=data.login.decode() if good else None)
+            return AuthResult(success=good, handled=good, auth_data=data.login.decode() if good else None)
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem, key)
