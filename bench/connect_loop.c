@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * connect_loop - the least that a TCP probe can cost: connect() without blocking, epoll, SO_ERROR, close() with a FIN.
- * Starts them one by one at an even pace, records and judges nothing. The anchor of bench/run.
+ * connect_loop - the least that a TCP probe can cost: connect() without blocking, epoll, SO_ERROR, close() with a
+ * FIN. Starts them one by one at an even pace, records and judges nothing. The anchor of bench/run.
  *
  * connect_loop RATE SECONDS PORT ADDRESSES     probes 127.0.0.1 to 127.0.0.ADDRESSES in turn
  * Prints one line: probes, failures, microseconds of CPU a probe.

@@ -2,7 +2,13 @@
 /*
  * peer - what bench/run probes: accepts, waits for the client's FIN, closes.
  *
- * peer ADDRESSES     listens on 127.0.0.1 to 127.0.0.ADDRESSES, all at one port, which it prints. For each line on its
+ * peer ADDRESSES     listens on 127.0.0.1 to 127.0.0.ADDRESSES, all at one port, which it prints. For each line on
+ *                    its standard input it prints how many it has accepted; it ends with that input.
+ */
+/*
+ * peer - what bench/run probes: accepts, waits for the client's FIN, closes.
+ * peer ADDRESSES     listens on 127.0.0.1 to 127.0.0.ADDRESSES, all at one port, which it prints. For each line on
+ *its
  *                    standard input it prints how many it has accepted; it ends with that input.
  */
 #include <netinet/in.h>

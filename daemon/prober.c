@@ -18,12 +18,12 @@
 enum {
 	FLUSH_US = 50 * 1000,
 	STATS_US = 1000 * 1000,
-	/* While probes are in flight the loop wakes at least this often: a stall shows as a wake-up that came late. */
+	/* While probes are in flight the loop wakes at least this often: a stall is a wake-up that came late. */
 	BEAT_US = 100 * 1000,
 	THREAD_NAME_BYTES = 16 /* the kernel's limit */
 };
 
-/* The loop's timer goes before descriptors: after a stall, probes are discarded before anybody looks at what came. */
+/* The timer goes before descriptors: after a stall, probes are discarded before anybody looks at what came. */
 enum { PRIORITY_TIMER, PRIORITY_REST, PRIORITIES };
 
 enum command_kind { COMMAND_TARGETS, COMMAND_RESOLVER, COMMAND_PACE, COMMAND_STOP };
@@ -365,8 +365,8 @@ static struct event_base *base_new(struct error *err)
 static bool prober_set_up_events(struct prober *prober, struct error *err)
 {
 	prober->timer_event = event_new(prober->base, -1, 0, on_timer, prober);
-	prober->commands_event = event_new(prober->base, inbox_fd(prober->commands), EV_READ | EV_PERSIST, on_commands,
-					   prober);
+	prober->commands_event = event_new(prober->base, inbox_fd(prober->commands), EV_READ | EV_PERSIST,
+					   on_commands, prober);
 	if (prober->timer_event == NULL || prober->commands_event == NULL ||
 	    event_priority_set(prober->timer_event, PRIORITY_TIMER) != 0 ||
 	    event_priority_set(prober->commands_event, PRIORITY_REST) != 0 ||

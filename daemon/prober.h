@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * prober - a thread with its own event_base, resolver, TLS domain and scheduler.
- * Speaks:  only through inboxes. In: TARGETS, PACE, STOP (a command inbox each). Out: struct prober_report, to the inbox
- *          given at start. Results that failed or changed their reason are flushed at once, others every 50 ms or 256.
- *          Once a second a report of kind PROBER_STATS: a prober that sends none is stuck.
- * Owns:    a report belongs to whoever takes it from the inbox: prober_report_free(). An assignment stays the sender's
- *          and must live until PROBER_SETTLED names its generation's successor (or prober_stop() returned).
+ * Speaks:  only through inboxes. In: TARGETS, PACE, STOP (a command inbox each). Out: struct prober_report, to the
+ *          inbox given at start. Results that failed or changed their reason are flushed at once, others every
+ *          50 ms or 256. Once a second a report of kind PROBER_STATS: a prober that sends none is stuck.
+ * Owns:    a report belongs to whoever takes it from the inbox: prober_report_free(). An assignment stays the
+ *          sender's and must live until PROBER_SETTLED names its generation's successor (or prober_stop()
+ *          returned).
  * Signals: all are blocked in the thread, SIGPIPE too, so that a peer that has gone is EPIPE.
  */
 #ifndef PORTBELL_PROBER_H
@@ -55,8 +56,8 @@ void prober_post_targets(struct prober *prober, const struct assignment *assignm
 void prober_post_resolver(struct prober *prober, const struct resolver_options *options);
 /* `index` is the place in the assignment posted last. */
 void prober_post_pace(struct prober *prober, size_t index, enum pace pace);
-/* Stops the thread and joins it; cuts probes short. Afterwards nothing uses an assignment, and the TLS contexts that were
- * made with prober_tls_domain() have to be freed before prober_free(), which takes the domain away. */
+/* Stops the thread and joins it; cuts probes short. Afterwards nothing uses an assignment, and the TLS contexts
+ * that were made with prober_tls_domain() have to be freed before prober_free(), which takes the domain away. */
 void prober_stop(struct prober *prober);
 /* Stops it if need be. NULL is fine. */
 void prober_free(struct prober *prober);

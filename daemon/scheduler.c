@@ -34,7 +34,7 @@ struct target {
 	struct probe *probe;     /* TARGET_IN_FLIGHT */
 	struct certificate *told; /* NULL: no facts were reported yet */
 	int64_t due_us;          /* of the start that waits or is in flight */
-	int64_t owed_us;         /* when it should have started, if a stall came between; 0 = the timer is the plan */
+	int64_t owed_us;         /* when it should have started, if a stall came between; 0 = none did */
 	int64_t ended_us;        /* of the last probe; 0 = none yet */
 	uint8_t state;           /* enum target_state */
 	uint8_t pace;            /* enum pace */
@@ -52,7 +52,7 @@ struct scheduler {
 	size_t max_sockets;
 	size_t room;             /* max_sockets, or less while the system refuses descriptors */
 	size_t gate;             /* at most so many in flight; SIZE_MAX while the loop keeps up */
-	int64_t gate_until_us;
+	struct timer gate_timer; /* opens it */
 	scheduler_result_fn *on_result;
 	void *arg;
 	struct target **targets; /* as in the assignment */
@@ -86,7 +86,9 @@ static void target_arm(struct target *target, int64_t due_us)
 	target->off_place = false;
 	target->recheck = false;
 	target->owed_us = 0;
-	wheel_arm(target->scheduler->wheel, &target->timer, over_us == 0 ? due_us : due_us - over_us + US_PER_MS);
+	if (over_us != 0)
+		due_us += US_PER_MS - over_us;
+	wheel_arm(target->scheduler->wheel, &target->timer, due_us);
 }
 
 static void target_arm_place(struct target *target, int64_t after_us)
@@ -144,8 +146,8 @@ static void target_start(struct target *target)
 
 	target->state = TARGET_IN_FLIGHT;
 	target->old_plan = false;
-	target->probe = probe_start(scheduler->loop, target->plan, target->due_us, target->told, on_probe_done,
-				    target);
+	target->probe =
+		probe_start(scheduler->loop, target->plan, target->due_us, target->told, on_probe_done, target);
 	scheduler->stats.started++;
 }
 
@@ -230,8 +232,8 @@ static bool is_refused(const struct result *result)
 }
 
 /*
- * True: it waits in line again. Since others may have ended between the refusal and its report, only a target that was
- * refused twice with nothing else open has nothing to wait for.
+ * True: it waits in line again. Since others may have ended between the refusal and its report, only a target
+ * that was refused twice with nothing else open has nothing to wait for.
  */
 static bool target_waits_again(struct target *target, struct result *result)
 {
@@ -417,24 +419,29 @@ static void target_discard(struct target *target, int64_t now_us)
 	target_arm_slot(target, target->due_us, now_us);
 }
 
-static void set_gate(struct scheduler *scheduler, int64_t late_us, int64_t now_us)
+static void shut_gate(struct scheduler *scheduler, int64_t now_us)
 {
 	size_t in_flight = probe_loop_in_flight(scheduler->loop);
 
-	if (late_us > HEAVY_US) {
-		scheduler->gate = in_flight > GATE_MIN ? in_flight : GATE_MIN;
-		scheduler->gate_until_us = now_us + GATE_US;
-	} else if (scheduler->gate != SIZE_MAX && now_us > scheduler->gate_until_us) {
-		scheduler->gate = SIZE_MAX;
-		start_waiting(scheduler);
-	}
+	scheduler->gate = in_flight > GATE_MIN ? in_flight : GATE_MIN;
+	wheel_arm(scheduler->wheel, &scheduler->gate_timer, now_us + GATE_US);
+}
+
+static void open_gate(struct timer *timer, int64_t now_us)
+{
+	struct scheduler *scheduler = list_entry(timer, struct scheduler, gate_timer);
+
+	(void)now_us;
+	scheduler->gate = SIZE_MAX;
+	start_waiting(scheduler);
 }
 
 void scheduler_note_late(struct scheduler *scheduler, int64_t late_us, int64_t now_us)
 {
 	if (late_us > scheduler->stats.loop_late_us)
 		scheduler->stats.loop_late_us = late_us;
-	set_gate(scheduler, late_us, now_us);
+	if (late_us > HEAVY_US)
+		shut_gate(scheduler, now_us);
 	if (late_us <= LATE_US)
 		return;
 	scheduler->next_slot_us = now_us;
@@ -458,6 +465,7 @@ struct scheduler *scheduler_new(struct probe_loop *loop, struct wheel *wheel, si
 	scheduler->max_sockets = max_sockets;
 	scheduler->room = max_sockets;
 	scheduler->gate = SIZE_MAX;
+	timer_init(&scheduler->gate_timer, open_gate);
 	scheduler->on_result = on_result;
 	scheduler->arg = arg;
 	list_init(&scheduler->waiting);
@@ -470,6 +478,7 @@ void scheduler_free(struct scheduler *scheduler)
 	if (scheduler == NULL)
 		return;
 	probe_loop_on_room(scheduler->loop, NULL, NULL);
+	wheel_cancel(scheduler->wheel, &scheduler->gate_timer);
 	for (size_t i = 0; i < scheduler->count; i++)
 		target_free(scheduler->targets[i]);
 	free(scheduler->targets);

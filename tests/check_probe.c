@@ -150,9 +150,9 @@ static struct resolver *world_resolver(struct world *world)
 {
 	const char *servers[] = { world->dns_server };
 	struct error err;
-	struct resolver *resolver = resolver_new(world->base, &(struct resolver_options){ .servers = servers,
-						 .server_count = 1, .timeout_ms = 2000, .tries = 2, .cache = true },
-						 &err);
+	struct resolver_options options = { .servers = servers, .server_count = 1, .timeout_ms = 2000, .tries = 2,
+					    .cache = true };
+	struct resolver *resolver = resolver_new(world->base, &options, &err);
 
 	ck_assert_msg(resolver != NULL, "%s", err.text);
 	return resolver;
@@ -677,14 +677,15 @@ START_TEST(a_cancelled_probe_is_silent)
 		enum peer_manner manner;
 		int turns;
 	} rows[] = {
-		{ "silent.test", PEER_LISTENS, 2 }, { "127.0.0.1", PEER_STALLS, 2 }, { "127.0.0.1", PEER_REFUSES, 0 },
-		{ "127.0.0.1", PEER_LISTENS, 0 },
+		{ "silent.test", PEER_LISTENS, 2 }, { "127.0.0.1", PEER_STALLS, 2 },
+		{ "127.0.0.1", PEER_REFUSES, 0 },   { "127.0.0.1", PEER_LISTENS, 0 },
 	};
 	AUTO(world) struct world world;
 
 	world_init(&world, names);
 	for (int i = 0; i < ROWS(rows); i++) {
-		struct scripted_peer *peer = scripted_peer_new(world.base, "127.0.0.1", 0, rows[i].manner, just_there);
+		struct scripted_peer *peer =
+			scripted_peer_new(world.base, "127.0.0.1", 0, rows[i].manner, just_there);
 		struct plan plan = plan_for_name(rows[i].host, scripted_peer_address(peer).port);
 		struct probe *probe;
 

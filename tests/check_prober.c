@@ -102,7 +102,8 @@ static void world_init(struct world *world, int prober_count, size_t max_sockets
 					 world);
 	event_add(world->reports_event, NULL);
 	for (int i = 0; i < prober_count; i++) {
-		struct prober_options options = { .number = i, .max_sockets = max_sockets, .reports = world->reports,
+		struct prober_options options = { .number = i, .max_sockets = max_sockets,
+						  .reports = world->reports,
 						  .resolver = { .timeout_ms = 2000, .tries = 2, .cache = true } };
 
 		world->probers[i] = prober_new(&options, &err);
@@ -187,7 +188,8 @@ START_TEST(two_probers)
 	peer = scripted_peer_new(world.base, "127.0.0.1", 0, PEER_LISTENS, just_there);
 	address = scripted_peer_address(peer);
 	for (int i = 0; i < PROBERS; i++) {
-		assignments[i] = assignment_new(1, TARGETS / PROBERS, (uint32_t)(i * TARGETS / PROBERS), &address, false);
+		assignments[i] =
+			assignment_new(1, TARGETS / PROBERS, (uint32_t)(i * TARGETS / PROBERS), &address, false);
 		prober_post_targets(world.probers[i], &assignments[i]);
 	}
 	wait_settled(&world, 1);
@@ -263,9 +265,11 @@ static void tls_side_init(struct tls_side *side)
 	*side = (struct tls_side){ .directory = "/tmp/check_prober.XXXXXX" };
 	ck_assert_ptr_nonnull(mkdtemp(side->directory));
 	snprintf(side->root_file, sizeof(side->root_file), "%s/root.pem", side->directory);
-	side->root = make_cert(&(struct cert_plan){ .cn = "Root", .ca = true, .not_before_unix_s = now_unix_s - 100,
+	side->root = make_cert(&(struct cert_plan){ .cn = "Root", .ca = true,
+						    .not_before_unix_s = now_unix_s - 100,
 						    .not_after_unix_s = now_unix_s + 100 * S_PER_DAY });
-	side->leaf = make_cert(&(struct cert_plan){ .cn = "leaf", .issuer = &side->root, .sans = "DNS:shop.example.com",
+	side->leaf = make_cert(&(struct cert_plan){ .cn = "leaf", .issuer = &side->root,
+						    .sans = "DNS:shop.example.com",
 						    .not_before_unix_s = now_unix_s - 100,
 						    .not_after_unix_s = now_unix_s + 50 * S_PER_DAY });
 	made_write_pem(roots, 1, side->root_file);
@@ -313,7 +317,8 @@ START_TEST(tls_on_two_probers)
 	for (int i = 0; i < PROBERS; i++) {
 		contexts[i] = tls_context_new(prober_tls_domain(world.probers[i]), side.trust, &err);
 		ck_assert_ptr_nonnull(contexts[i]);
-		assignments[i] = assignment_new(1, COUNT / PROBERS, (uint32_t)(i * COUNT / PROBERS), &address, false);
+		assignments[i] =
+			assignment_new(1, COUNT / PROBERS, (uint32_t)(i * COUNT / PROBERS), &address, false);
 		use_tls(&assignments[i], contexts[i]);
 		prober_post_targets(world.probers[i], &assignments[i]);
 	}
@@ -415,7 +420,7 @@ static void run_for(struct event_base *base, int64_t us)
 	event_base_loop(base, 0);
 }
 
-/* Handshakes of 400 ms each second, a timeout of 900 ms, and nobody at home for 2 s: none of that is the target's. */
+/* Handshakes of 400 ms each second, a timeout of 900 ms, nobody at home for 2 s: none of that is the target's. */
 START_TEST(a_stopped_process_judges_nobody)
 {
 	__attribute__((cleanup(tls_side_auto))) struct tls_side side;

@@ -15,8 +15,8 @@
 #define ROWS(table) (int)(sizeof(table) / sizeof(*(table)))
 
 /*
- * Instead of daemon/probe and of the clock: probes that take as long as the test says, in a time that the test makes.
- * As in the real one a result comes from the wheel, and a socket says goodbye for a while.
+ * Instead of daemon/probe and of the clock: probes that take as long as the test says, in a time that the test
+ * makes. As in the real one a result comes from the wheel, and a socket says goodbye for a while.
  */
 
 struct probe_loop {
@@ -523,6 +523,29 @@ START_TEST(a_short_stall_is_none)
 }
 END_TEST
 
+/* A loop that cannot keep up gets no more to do until it can. */
+START_TEST(a_heavy_loop_starts_no_more)
+{
+	AUTO(world) struct world world;
+	size_t in_flight;
+
+	world_init(&world, 1000, 30 * US_PER_S, 5000);
+	world.loop.takes_us = 10 * US_PER_S;
+	pass(&world, US_PER_S);
+	in_flight = world.loop.in_flight;
+	ck_assert_uint_gt(in_flight, 100);
+	ck_assert_uint_lt(in_flight, 900);
+	stall(&world, 200 * US_PER_MS);
+	pass(&world, 900 * US_PER_MS);
+	ck_assert_uint_eq(world.loop.in_flight, in_flight);
+	pass(&world, US_PER_S);
+	ck_assert_uint_eq(world.loop.in_flight, 1000);
+	ck_assert_int_eq(world.loop.cancelled, 0);
+	pass(&world, 20 * US_PER_S);
+	ck_assert_int_eq(world.results, 1000);
+}
+END_TEST
+
 START_TEST(a_long_stall_discards_and_starts_again)
 {
 	AUTO(world) struct world world;
@@ -697,6 +720,7 @@ int main(void)
 	tcase_add_test(tcase, refused_descriptors_are_waited_for);
 	tcase_add_test(tcase, no_descriptor_at_all_is_a_result);
 	tcase_add_test(tcase, a_short_stall_is_none);
+	tcase_add_test(tcase, a_heavy_loop_starts_no_more);
 	tcase_add_test(tcase, a_long_stall_discards_and_starts_again);
 	tcase_add_test(tcase, what_a_stall_missed_comes_once_and_not_in_one_heap);
 	tcase_add_test(tcase, a_reload_keeps_the_schedule);

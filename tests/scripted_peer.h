@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * scripted_peer - a server on the test's own event loop that does to each client what a script says.
- * Owns:   a peer closes all it holds in scripted_peer_free(). The script is lent and ends with PEER_END: from there on the
- *         peer only listens, and closes when the client has.
+ * Owns:   a peer closes all it holds in scripted_peer_free(). The script is lent and ends with PEER_END: from
+ *         there on the peer only listens, and closes when the client has.
  * Shows:  struct peer_seen, what clients did; `ended_by_reset` is a client's bad manners (or its death).
  */
 #ifndef PORTBELL_TESTS_SCRIPTED_PEER_H

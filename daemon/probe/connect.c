@@ -40,8 +40,8 @@ void dns_ask(struct probe *probe)
 	int64_t left_ms = (probe->deadline_us - probe->now_us) / US_PER_MS + 2;
 
 	probe->lookup_state = LOOKUP_ASKED;
-	probe->lookup = resolver_start(probe->loop->resolver, probe->plan->host, left_ms > 0 ? left_ms : 1, on_found,
-				       probe);
+	probe->lookup = resolver_start(probe->loop->resolver, probe->plan->host, left_ms > 0 ? left_ms : 1,
+				       on_found, probe);
 }
 
 static enum step dns_failed(struct probe *probe, enum reason reason)
@@ -82,8 +82,8 @@ enum step phase_dns(struct probe *probe)
 /* connect */
 
 /*
- * What connect() itself says is about us, but for a refusal and an explicit "unreachable"; what comes later has come
- * from the network, ICMP's rarer words included.
+ * What connect() itself says is about us, but for a refusal and an explicit "unreachable"; what comes later has
+ * come from the network, ICMP's rarer words included.
  */
 static enum reason connect_reason(int error_number, bool at_once)
 {
@@ -135,7 +135,8 @@ static bool attempt_start(struct probe *probe, const struct address *address)
 
 static bool is_starved(int error_number)
 {
-	return error_number == EMFILE || error_number == ENFILE || error_number == ENOBUFS || error_number == ENOMEM;
+	return error_number == EMFILE || error_number == ENFILE || error_number == ENOBUFS ||
+	       error_number == ENOMEM;
 }
 
 static enum step connect_next(struct probe *probe)
@@ -143,8 +144,9 @@ static enum step connect_next(struct probe *probe)
 	while (probe->address_next < probe->address_count) {
 		const struct address *address = &probe->addresses[probe->address_next];
 		int64_t left_us = probe->deadline_us - probe->now_us;
+		int64_t sharers = (int64_t)(probe->address_count - probe->address_next);
 
-		probe->share_until_us = probe->now_us + left_us / (int64_t)(probe->address_count - probe->address_next);
+		probe->share_until_us = probe->now_us + left_us / sharers;
 		probe->address_next++;
 		if (attempt_start(probe, address))
 			return STEP_WAIT;
@@ -172,7 +174,7 @@ static int socket_error(int fd)
 	return error_number != 0 ? error_number : ECONNRESET;
 }
 
-/* Where nobody listens at a port of the range that the kernel takes our own port from, a socket may meet itself. */
+/* Where nobody listens at a port of the range that the kernel takes our own from, a socket may meet itself. */
 static bool is_self(const struct probe *probe)
 {
 	struct sockaddr_storage sockaddr;

@@ -4,9 +4,10 @@
  * Owns:    a probe belongs to its probe_loop and ends by itself. The plan is lent and stays until `done`.
  * Calls:   `done` from the loop, never inside probe_start(), exactly once, never after a cancel. The result is the
  *          callee's to take (result_take semantics: it must call result_done or move it).
- * Fails:   all trouble is a reason in the result; trouble of our own (no descriptor, no route at all) is local_error.
- * Ends:    what a probe leaves open says goodbye from a closing list of the probe_loop, at most 200 ms, outside the
- *          in-flight count and after the clock stopped.
+ * Fails:   all trouble is a reason in the result; trouble of our own (no descriptor, no route at all) is
+ *          local_error.
+ * Ends:    what a probe leaves open says goodbye from a closing list of the probe_loop, at most 200 ms, outside
+ *          the in-flight count and after the clock stopped.
  */
 #ifndef PORTBELL_PROBE_PROBE_H
 #define PORTBELL_PROBE_PROBE_H
@@ -52,8 +53,8 @@ typedef void probe_room_fn(void *arg);
 void probe_loop_on_room(struct probe_loop *loop, probe_room_fn *room, void *arg);
 
 typedef void probe_done_fn(struct probe *probe, struct result *result, void *arg);
-/* due_us: when it should have started (monotonic), for result.late_us. told: the certificate that was last reported with
- * facts, copied; NULL = none. Facts come along only if what is shown or its verdict is another. */
+/* due_us: when it should have started (monotonic), for result.late_us. told: the certificate that was last
+ * reported with facts, copied; NULL = none. Facts come along only if what is shown or its verdict is another. */
 struct probe *probe_start(struct probe_loop *loop, const struct plan *plan, int64_t due_us,
 			  const struct certificate *told, probe_done_fn *done, void *arg);
 void probe_cancel(struct probe *probe); /* NULL is fine; `done` is not called */

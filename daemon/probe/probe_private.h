@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * probe_private - what the engine (probe.c), the phases (connect.c, tls.c) and the closing list (goodbye.c) share.
- * A phase does what it can without waiting and says how it went; it is called again after each wait. Its wait ends when
- * the socket or the lookup has something, when `share_until_us` has come, or with the deadline: then it gets a last
- * look, and if it still waits the engine ends the probe with the phase's `timeout` reason.
- * Signals: writing to a peer that has gone raises SIGPIPE in the writing thread. Probers block all signals; whoever
+ * A phase does what it can without waiting and says how it went; it is called again after each wait. Its wait ends
+ * when the socket or the lookup has something, when `share_until_us` has come, or with the deadline: then it gets
+ * a last look, and if it still waits the engine ends the probe with the phase's `timeout` reason.
+ * Signals: writing to a peer that has gone raises SIGPIPE in the writing thread. Probers block signals; whoever
  *          runs a probe on another thread ignores or blocks SIGPIPE.
  */
 #ifndef PORTBELL_PROBE_PROBE_PRIVATE_H
@@ -93,7 +93,7 @@ struct probe {
 /* Overwrites an earlier failure. `text` is copied; NULL: errno's words. */
 void probe_fail(struct probe *probe, enum reason reason, int error_number, const char *text);
 void probe_forgive(struct probe *probe);
-/* Watches probe->fd for whatever happens, edge-triggered: one registration serves all phases. False: fails the probe. */
+/* Watches probe->fd for whatever happens, edge-triggered: one registration serves all phases. False: it failed. */
 bool probe_watch(struct probe *probe);
 /* The socket is closed without a word. */
 void probe_drop_socket(struct probe *probe);

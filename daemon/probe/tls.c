@@ -4,7 +4,7 @@
 #include "daemon/probe/probe_private.h"
 #include "lib/base/clock.h"
 
-/* Facts cost an allocation each: they travel when what is shown, or what it is worth, is not what was told last. */
+/* Facts are costly: they travel when what is shown, or what it is worth, is not what was told last. */
 static bool is_told(const struct probe *probe)
 {
 	const struct certificate *now = &probe->result.certificate;

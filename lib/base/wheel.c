@@ -5,11 +5,11 @@
 #include "lib/base/mem.h"
 
 /*
- * A tick is a millisecond of the monotonic clock. A timer lies on the level of the highest group of 6 bits in which its
- * tick differs from the present one: level 0 holds what is left of the present 64 ms, each slot a tick of its own; a
- * slot of level n stands for 64^n ticks and is dealt out to lower levels when the present reaches its first one. So all
- * that is on a level lies before all that is on the level above, and a used slot is always ahead of the present one.
- * 9 levels hold every int64_t of microseconds: no due time has to be cut.
+ * A tick is a millisecond of the monotonic clock. A timer lies on the level of the highest group of 6 bits in
+ * which its tick differs from the present one: level 0 holds what is left of the present 64 ms, each slot a tick
+ * of its own; a slot of level n stands for 64^n ticks and is dealt out to lower levels when the present reaches
+ * its first one. So all that is on a level lies before all that is on the level above, and a used slot is always
+ * ahead of the present one. 9 levels hold every int64_t of microseconds: no due time has to be cut.
  */
 enum { LEVELS = 9, SLOT_BITS = 6, SLOTS = 1 << SLOT_BITS };
 
