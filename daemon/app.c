@@ -208,6 +208,52 @@ void app_on_sender_trouble(void *arg, const char *text)
 	ledger_commit(ledger);
 }
 
+/* The senders' resolver */
+
+struct resolver_options app_resolver_options(const struct config *config)
+{
+	return (struct resolver_options){
+		.servers = (const char *const *)config->resolver.servers,
+		.server_count = config->resolver.server_count,
+		.timeout_ms = config->resolver.timeout_ms,
+		.tries = config->resolver.tries,
+		.cache = config->resolver.cache,
+	};
+}
+
+static bool resolvers_differ(const struct config *a, const struct config *b)
+{
+	if (a->resolver.server_count != b->resolver.server_count || a->resolver.timeout_ms != b->resolver.timeout_ms ||
+	    a->resolver.tries != b->resolver.tries || a->resolver.cache != b->resolver.cache)
+		return true;
+	for (size_t i = 0; i < a->resolver.server_count; i++)
+		if (!str_equal(a->resolver.servers[i], b->resolver.servers[i]))
+			return true;
+	return false;
+}
+
+/* The senders' resolver follows the configuration; the one before goes when no delivery can be asking it. */
+static void renew_resolver(struct app *app)
+{
+	const struct resolver_options options = app_resolver_options(app->generation->config);
+	struct resolver *resolver;
+	struct error err;
+
+	if (app->old_resolver != NULL && notifier_in_flight(app->notifier) == 0)
+		resolver_free(TAKE(app->old_resolver));
+	if (!app->resolver_is_stale || app->old_resolver != NULL)
+		return;
+	app->resolver_is_stale = false;
+	resolver = resolver_new(app->base, &options, &err);
+	if (resolver == NULL) {
+		log_error("the resolver's new settings cannot be used, the senders keep those before: %s", err.text);
+		return;
+	}
+	app->old_resolver = app->resolver;
+	app->resolver = resolver;
+	notifier_set_resolver(app->notifier, resolver);
+}
+
 /* The tick, once a second */
 
 static void show_status(struct app *app)
@@ -256,6 +302,7 @@ static void every_second(struct app *app, int64_t mono_us)
 		store_drop_dead_before(ledger_batch(app->ledger), clock_unix_us() - DEAD_LETTERS_KEPT_S * US_PER_S);
 	ledger_commit(app->ledger);
 	free_retired(app);
+	renew_resolver(app);
 	show_status(app);
 	feed_watchdog(app, mono_us);
 }
@@ -325,17 +372,6 @@ static void on_target_changed(void *arg, struct target *target, const struct tar
 		drop_check(arg, target, CHECK_CERTIFICATE);
 }
 
-struct resolver_options app_resolver_options(const struct config *config)
-{
-	return (struct resolver_options){
-		.servers = (const char *const *)config->resolver.servers,
-		.server_count = config->resolver.server_count,
-		.timeout_ms = config->resolver.timeout_ms,
-		.tries = config->resolver.tries,
-		.cache = config->resolver.cache,
-	};
-}
-
 /* Puts a generation to work: board, routes, senders, probers, in this order, so that no result finds a stranger. */
 void app_apply(struct app *app, struct generation *generation)
 {
@@ -344,10 +380,13 @@ void app_apply(struct app *app, struct generation *generation)
 	};
 	const struct resolver_options resolver = app_resolver_options(generation->config);
 
-	if (app->generation != NULL)
+	if (app->generation != NULL) {
+		app->resolver_is_stale =
+			app->resolver_is_stale || resolvers_differ(app->generation->config, generation->config);
 		app->retired[app->retired_count++] = app->generation;
-	else
+	} else {
 		ledger_set_config(app->ledger, generation->config);
+	}
 	board_put_up(&app->board, generation, &changes);
 	app->generation = generation;
 	ledger_set_config(app->ledger, generation->config);
@@ -358,6 +397,7 @@ void app_apply(struct app *app, struct generation *generation)
 		prober_post_targets(app->crew[i].prober, &generation->assignments[i]);
 	}
 	ledger_commit(app->ledger);
+	renew_resolver(app);
 	free_retired(app);
 }
 

@@ -44,7 +44,9 @@ struct app {
 	struct inbox *reports;
 	struct board board;
 	struct store *store;
-	struct resolver *resolver;
+	struct resolver *resolver;      /* of the senders */
+	struct resolver *old_resolver;  /* deliveries that began before a reload may still ask it */
+	bool resolver_is_stale;         /* the configuration has others settings */
 	struct http_client *http;
 	struct notifier *notifier;
 	struct ledger *ledger;

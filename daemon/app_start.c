@@ -307,19 +307,23 @@ void app_free(struct app *app)
 	if (app == NULL)
 		return;
 	control_free(app->control);
+	/* Contexts are made in the probers' domains: those go last. */
 	for (size_t i = 0; i < app->crew_count; i++)
-		prober_free(app->crew[i].prober);
+		prober_stop(app->crew[i].prober);
 	loader_free(app->loader);
 	notifier_free(app->notifier);
 	if (app->store != NULL)
 		store_close(app->store, APP_STORE_CLOSE_MS);
 	ledger_free(app->ledger);
 	http_client_free(app->http);
+	resolver_free(app->old_resolver);
 	resolver_free(app->resolver);
 	board_done(&app->board);
 	for (size_t i = 0; i < app->retired_count; i++)
 		generation_free(app->retired[i]);
 	generation_free(app->generation);
+	for (size_t i = 0; i < app->crew_count; i++)
+		prober_free(app->crew[i].prober);
 	for (size_t i = 0; i < app->event_count; i++)
 		event_free(app->events[i]);
 	inbox_free(app->reports);

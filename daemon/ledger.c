@@ -41,6 +41,7 @@ struct ledger {
 	struct entry *numbers;
 	struct entry *keys;
 	struct list recent;
+	struct list pending;
 	struct store_batch *batch;
 	struct notice **notices; /* in the batch */
 	size_t notice_count;
@@ -597,11 +598,20 @@ struct store_batch *ledger_batch(struct ledger *ledger)
 	return ledger->batch;
 }
 
+/* Notices whose batch the store is writing. */
 struct pending {
+	struct list node;
 	struct ledger *ledger;
 	struct notice **notices;
 	size_t count;
 };
+
+static void free_pending(struct pending *pending)
+{
+	list_remove(&pending->node);
+	free(pending->notices);
+	free(pending);
+}
 
 static void on_committed(void *arg, bool durable)
 {
@@ -613,8 +623,7 @@ static void on_committed(void *arg, bool durable)
 			  pending->count);
 	for (size_t i = 0; i < pending->count; i++)
 		notifier_add(pending->ledger->notifier, pending->notices[i]);
-	free(pending->notices);
-	free(pending);
+	free_pending(pending);
 }
 
 void ledger_commit(struct ledger *ledger)
@@ -629,6 +638,7 @@ void ledger_commit(struct ledger *ledger)
 	};
 	ledger->notice_count = 0;
 	ledger->notice_capacity = 0;
+	list_push(&ledger->pending, &pending->node);
 	store_commit(ledger->options.store, TAKE(ledger->batch), ledger->options.now().mono_us, on_committed, pending);
 }
 
@@ -642,6 +652,7 @@ struct ledger *ledger_new(const struct ledger_options *options)
 	ledger->next_incident = 1;
 	ledger->next_notice = 1;
 	list_init(&ledger->recent);
+	list_init(&ledger->pending);
 	return ledger;
 }
 
@@ -649,9 +660,15 @@ void ledger_free(struct ledger *ledger)
 {
 	struct entry *entry, *next;
 	struct recent *recent;
+	struct pending *pending;
 
 	if (ledger == NULL)
 		return;
+	list_each(pending, &ledger->pending, struct pending, node) {
+		for (size_t i = 0; i < pending->count; i++)
+			notice_free(pending->notices[i]);
+		free_pending(pending);
+	}
 	HASH_ITER(by_number, ledger->numbers, entry, next)
 		free_entry(ledger, entry);
 	list_each(recent, &ledger->recent, struct recent, node)

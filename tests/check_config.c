@@ -419,10 +419,10 @@ static const struct row mistakes[] = {
 	{ "location: [a]\ntargets: ['a:443', 5]\nsenders: {a: {type: log, x: 1}}\n",
 	  "portbell.yaml:1:11: location: must be a single value, not a list (a text that begins with \"[\" "
 	  "needs quotes)\n"
-	  "portbell.yaml:3:26: senders.a.x: unknown key\n"
 	  "portbell.yaml:2:11: note: targets[0].address: port 443 without a \"tls\" key: only the TCP "
 	  "connection is watched (tls: on, or tls: off if that is meant)\n"
-	  "portbell.yaml:2:20: targets[1].address: a port is missing: host:port\n" },
+	  "portbell.yaml:2:20: targets[1].address: a port is missing: host:port\n"
+	  "portbell.yaml:3:26: senders.a.x: unknown key\n" },
 };
 
 START_TEST(reports_each_mistake_with_its_place)

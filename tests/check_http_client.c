@@ -761,6 +761,36 @@ START_TEST(mail_dialogue)
 }
 END_TEST
 
+/* One of two recipients is refused for good, or for now; then QUIT ends the mail that was begun. */
+static const struct {
+	const char *refusal;
+	bool data;
+	const char *next;
+} halves[] = {
+	{ "550 no\r\n", true, "RCPT TO:<alice@example.com>\nDATA\n" },
+	{ "451 later\r\n", false, "RCPT TO:<alice@example.com>\nQUIT\n" },
+};
+
+START_TEST(mail_half_refused)
+{
+	struct bench bench;
+	struct heard heard;
+	struct mail_request request;
+
+	bench_open(&bench, true);
+	bench.peer.fault = (struct fault){ "RCPT", SAY, halves[_i].refusal, 1 };
+	request = mail_to(&bench);
+	post(&bench, &request, &heard);
+	while (strstr(bench.peer.heard.data, "QUIT") == NULL)
+		event_base_loop(bench.base, EVLOOP_ONCE);
+	ck_assert_int_eq(heard.answer.kind, halves[_i].data ? TRANSFER_ANSWERED : TRANSFER_REFUSED);
+	ck_assert_int_eq(heard.answer.partly, halves[_i].data);
+	ck_assert_int_eq(bench.peer.data.bytes > 0, halves[_i].data);
+	ck_assert_ptr_nonnull(strstr(bench.peer.heard.data, halves[_i].next));
+	bench_close(&bench);
+}
+END_TEST
+
 #define BUSY "451 4.3.0 try later\r\n"
 #define NEVER "550-5.1.1 no such user\r\n550 see \x1b[31m https://help.test\r\n"
 
@@ -791,8 +821,14 @@ static const struct {
 	{ { "MAIL", RESET, NULL, 0 }, TRANSFER_NO_ANSWER, 0, false, "Connection reset by peer" },
 	{ { "MAIL", STALL, NULL, 0 }, TRANSFER_NO_ANSWER, 0, false, "timeout: no answer to MAIL FROM" },
 	{ { "MAIL", SAY, "354 go on\r\n", 0 }, TRANSFER_NO_ANSWER, 0, false, "MAIL FROM: unexpected answer 354" },
-	{ { "RCPT", SAY, BUSY, 0 }, TRANSFER_REFUSED, 451, false, "RCPT TO: 451 4.3.0 try later" },
-	{ { "RCPT", SAY, "550 no\r\n", 1 }, TRANSFER_REFUSED, 550, false, "RCPT TO: 550 no" },
+	{ { "RCPT", SAY, BUSY, 0 }, TRANSFER_REFUSED, 451, false,
+	  "RCPT TO: ops@example.com: 451 4.3.0 try later" },
+	{ { "RCPT", SAY, BUSY, 1 }, TRANSFER_REFUSED, 451, false,
+	  "RCPT TO: alice@example.com: 451 4.3.0 try later" },
+	{ { "RCPT", SAY, "550 no\r\n", 0 }, TRANSFER_REFUSED, 550, false,
+	  "RCPT TO: ops@example.com: 550 no; alice@example.com: 550 no" },
+	{ { "RCPT", SAY, NEVER, 1 }, TRANSFER_ANSWERED, 250, false,
+	  "accepted, but not for alice@example.com: 550 5.1.1 no such user see \\x1b[31m https://help.test" },
 	{ { "RCPT", RESET, NULL, 1 }, TRANSFER_NO_ANSWER, 0, false, "Connection reset by peer" },
 	{ { "RCPT", STALL, NULL, 1 }, TRANSFER_NO_ANSWER, 0, false, "timeout: no answer to RCPT TO" },
 	{ { "DATA", SAY, BUSY, 0 }, TRANSFER_REFUSED, 451, false, "DATA: 451 4.3.0 try later" },
@@ -825,6 +861,7 @@ START_TEST(mail_names_what_came)
 	ck_assert_int_eq(heard.answer.kind, faults[_i].kind);
 	ck_assert_int_eq(heard.answer.status, faults[_i].status);
 	ck_assert_int_eq(heard.answer.in_doubt, faults[_i].in_doubt);
+	ck_assert_int_eq(heard.answer.partly, str_starts(heard.text, "accepted, but"));
 	bench_close(&bench);
 }
 END_TEST
@@ -1283,6 +1320,7 @@ int main(void)
 	tcase_add_test(tcase, callbacks_may_do_anything);
 	tcase_add_loop_test(tcase, url_split, 0, COUNT(urls));
 	tcase_add_test(tcase, mail_dialogue);
+	tcase_add_loop_test(tcase, mail_half_refused, 0, COUNT(halves));
 	tcase_add_loop_test(tcase, mail_names_what_came, 0, COUNT(faults));
 	tcase_add_loop_test(tcase, mail_login_and_starttls, 0, COUNT(logins));
 	tcase_add_test(tcase, mail_envelope_is_checked);

@@ -15,6 +15,7 @@
 
 #include "daemon/log.h"
 #include "daemon/notify/alerts.h"
+#include "daemon/notify/notifier.h"
 #include "daemon/notify/sender.h"
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
@@ -614,6 +615,8 @@ static const struct email_row email_rows[] = {
 	{ "MAIL", "451 later\r\n", DELIVERY_RETRY, false, "later" },
 	{ "RCPT", "550 no such user\r\n", DELIVERY_REFUSED, false, "no such user" },
 	{ "RCPT", "450 greylisted\r\n", DELIVERY_RETRY, false, "greylisted" },
+	{ "RCPT TO:<anna", "450 greylisted\r\n", DELIVERY_RETRY, false, "anna@example.com: 450 greylisted" },
+	{ "RCPT TO:<anna", "550 gone\r\n", DELIVERY_DONE, false, "but not for anna@example.com: 550 gone" },
 	{ "DATA", "554 no\r\n", DELIVERY_REFUSED, false, "554" },
 	{ "DATA", CLOSE, DELIVERY_RETRY, false, "127.0.0.1: " },
 	{ ".", "554 spam\r\n", DELIVERY_REFUSED, false, "spam" },
@@ -638,6 +641,7 @@ START_TEST(email_outcomes)
 	deliver(&bench, message);
 	ck_assert_msg(bench.outcome.status == row->status, "%s", bench.outcome.text);
 	ck_assert_int_eq(bench.outcome.in_doubt, row->in_doubt);
+	ck_assert_int_eq(bench.outcome.partly, strstr(row->text, "but not for") != NULL);
 	ck_assert_int_eq(bench.outcome.retry_after_ms, -1);
 	ck_assert_msg(strstr(bench.outcome.text, row->text) != NULL, "%s", bench.outcome.text);
 	ck_assert_ptr_null(strstr(bench.outcome.text, "canary"));
@@ -800,6 +804,120 @@ START_TEST(hostile_names_add_no_header)
 }
 END_TEST
 
+/* ---- the notifier, to a server that takes a mail for one of two ---- */
+
+struct office {
+	struct bench bench;
+	char directory[64];
+	struct store *store;
+	struct notifier *notifier;
+	int troubles; /* how often it was told of one, or of none */
+	char trouble[400];
+};
+
+static void on_trouble(void *arg, const char *text)
+{
+	struct office *office = arg;
+
+	office->troubles++;
+	snprintf(office->trouble, sizeof(office->trouble), "%s", text != NULL ? text : "none");
+}
+
+static const char *no_thread(void *arg, int64_t incident, const char *sender)
+{
+	(void)arg;
+	(void)incident;
+	(void)sender;
+	return NULL;
+}
+
+static struct now real_now(void)
+{
+	return (struct now){ .mono_us = clock_mono_us(), .unix_us = noon_s * US_PER_S };
+}
+
+static void office_open(struct office *office)
+{
+	struct store_state *state;
+	struct error err = { 0 };
+	char path[128];
+
+	*office = (struct office){ .directory = "/tmp/check_senders.XXXXXX" };
+	log_open();
+	log_set_level(LOG_LEVEL_ERROR);
+	email_open(&office->bench);
+	office->bench.config.senders = &office->bench.sender;
+	office->bench.config.sender_count = 1;
+	ck_assert_ptr_nonnull(mkdtemp(office->directory));
+	snprintf(path, sizeof(path), "%s/state.db", office->directory);
+	office->store = store_open(path, noon_s * US_PER_S, &state, &err);
+	ck_assert_msg(office->store != NULL, "%s", err.text);
+	store_state_free(state);
+	office->notifier = notifier_new(&(struct notifier_options){
+		.base = office->bench.base, .store = office->store, .world = office->bench.world,
+		.hooks = { .thread = no_thread, .trouble = on_trouble, .arg = office }, .now = real_now,
+	});
+	notifier_set_config(office->notifier, &office->bench.config);
+}
+
+static void office_close(struct office *office)
+{
+	AUTO(string) char *remove = mem_printf("rm -rf '%s'", office->directory);
+
+	notifier_free(office->notifier);
+	store_close(office->store, 5000);
+	bench_close(&office->bench);
+	ck_assert_int_eq(system(remove), 0);
+}
+
+/* A message that was written down before goes its way. */
+static void office_deliver(struct office *office)
+{
+	struct message_item item = shop();
+	struct str text = { 0 };
+	struct json_writer w;
+
+	json_start(&w, &text);
+	message_item_write(&w, &item);
+	AUTO(string) char *one = str_take(&text);
+	const char *items[] = { one };
+	struct message_row row = {
+		.id = mem_strdup("412.1.a"), .sender = mem_strdup("test"),
+		.body = message_compose("412.1.a", "test", "group=web", NULL, noon_s * US_PER_S, false, items, 1),
+	};
+	struct store_state state = { .messages = &row, .message_count = 1 };
+	struct event *late = event_new(office->bench.base, -1, 0, on_late, NULL);
+
+	event_add(late, &(struct timeval){ DEADLINE_S, 0 });
+	notifier_restore(office->notifier, &state);
+	while (notifier_waiting(office->notifier) > 0) {
+		event_base_loop(office->bench.base, EVLOOP_ONCE);
+		store_dispatch(office->store);
+	}
+	event_free(late);
+}
+
+START_TEST(partly_delivered_is_a_trouble_of_ours)
+{
+	struct office office;
+
+	office_open(&office);
+	office.bench.peer.at = "RCPT TO:<anna";
+	office.bench.peer.answer = "550 gone\r\n";
+	office_deliver(&office);
+	ck_assert_int_eq(office.troubles, 1);
+	ck_assert_str_eq(office.trouble, "test: 127.0.0.1: accepted, but not for anna@example.com: 550 gone");
+	office_deliver(&office); /* nothing new */
+	ck_assert_int_eq(office.troubles, 1);
+	office.bench.peer.at = NULL;
+	office_deliver(&office);
+	ck_assert_int_eq(office.troubles, 2);
+	ck_assert_str_eq(office.trouble, "none");
+	ck_assert_int_eq(office.bench.peer.calls, 3); /* once each */
+	office_close(&office);
+}
+END_TEST
+
 static void in_utc(void)
 {
 	setenv("TZ", "UTC", 1);
@@ -829,6 +947,7 @@ int main(void)
 	tcase_add_loop_test(tcase, email_has_its_headers, 0, ROWS(first_headers));
 	tcase_add_test(tcase, email_answers_the_first);
 	tcase_add_loop_test(tcase, hostile_names_add_no_header, 0, ROWS(hostile_names));
+	tcase_add_test(tcase, partly_delivered_is_a_trouble_of_ours);
 	srunner_run_all(runner, CK_ENV);
 	failures = srunner_ntests_failed(runner);
 	srunner_free(runner);

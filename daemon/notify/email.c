@@ -189,6 +189,7 @@ static void email_judge(const struct delivery *delivery, const struct transfer_a
 		outcome->status = DELIVERY_DONE;
 	else if (answer->status >= 400 && answer->status <= 499)
 		outcome->status = DELIVERY_RETRY;
+	outcome->partly = answer->partly;
 }
 
 static const struct manner email_manner = { .send = email_send, .judge = email_judge };

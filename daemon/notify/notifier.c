@@ -33,6 +33,7 @@ struct outlet *notifier_outlet(struct notifier *notifier, const char *name)
 	if (outlet != NULL)
 		return outlet;
 	outlet = outlet_new(name);
+	outlet->notifier = notifier;
 	if (notifier->config != NULL)
 		outlet->config = config_sender(notifier->config, name);
 	list_push(&notifier->outlets, &outlet->node);
@@ -140,18 +141,29 @@ static void bury_letter(struct notifier *notifier, struct letter *letter, const 
 	letter_forget(letter);
 }
 
-static void letter_delivered(struct notifier *notifier, struct letter *letter, const char *answer)
+/* Another try would come twice to those who have it. */
+static void delivered_partly(struct notifier *notifier, const struct letter *letter, const char *answer)
+{
+	log_write(LOG_LEVEL_WARNING, LOG_DELIVERY_FAILED, NULL, "message %s to %s has not reached everybody: %s",
+		  letter->row.id, letter->row.sender, answer);
+	note_trouble(notifier, letter->outlet, answer);
+}
+
+static void letter_delivered(struct notifier *notifier, struct letter *letter, const struct delivery_outcome *outcome)
 {
 	struct store_batch *batch = store_batch_new();
 	char *title = message_title(letter->message);
 
 	store_drop_message(batch, letter->row.id);
 	notifier_commit(notifier, batch);
-	log_info("delivered to %s: %s (%s)", letter->row.sender, title, answer);
+	log_info("delivered to %s: %s (%s)", letter->row.sender, title, outcome->text);
 	free(title);
 	outlet_succeeded(letter->outlet, notifier_now(notifier).mono_us);
+	if (outcome->partly)
+		delivered_partly(notifier, letter, outcome->text);
+	else
+		report_trouble(notifier);
 	letter_forget(letter);
-	report_trouble(notifier);
 }
 
 /* True when a message has been tried for so long that it becomes a dead letter. The number of tries guards against a
@@ -186,18 +198,11 @@ static void letter_failed(struct notifier *notifier, struct letter *letter, cons
 		note_trouble(notifier, letter->outlet, outcome->text);
 }
 
-struct flight {
-	struct notifier *notifier;
-	struct letter *letter;
-};
-
 static void letter_ended(const struct delivery_outcome *outcome, void *arg)
 {
-	struct flight *flight = arg;
-	struct notifier *notifier = flight->notifier;
-	struct letter *letter = flight->letter;
+	struct letter *letter = arg;
+	struct notifier *notifier = letter->outlet->notifier;
 
-	free(flight);
 	letter->delivery = NULL;
 	letter->state = LETTER_READY;
 	letter->outlet->flights--;
@@ -205,7 +210,7 @@ static void letter_ended(const struct delivery_outcome *outcome, void *arg)
 	letter->row.error = mem_strdup(outcome->text);
 	switch (outcome->status) {
 	case DELIVERY_DONE:
-		letter_delivered(notifier, letter, outcome->text);
+		letter_delivered(notifier, letter, outcome);
 		break;
 	case DELIVERY_REFUSED:
 		bury_letter(notifier, letter, "refused for good");
@@ -221,7 +226,6 @@ static void letter_ended(const struct delivery_outcome *outcome, void *arg)
 static void start_letter(struct notifier *notifier, struct letter *letter)
 {
 	struct outlet *outlet = letter->outlet;
-	struct flight *flight;
 	struct error err;
 
 	letter->message = message_parse(letter->row.body, &err);
@@ -230,8 +234,6 @@ static void start_letter(struct notifier *notifier, struct letter *letter)
 		bury_letter(notifier, letter, "its text in the store cannot be read");
 		return;
 	}
-	flight = mem_new(struct flight);
-	*flight = (struct flight){ .notifier = notifier, .letter = letter };
 	letter->state = LETTER_SENDING;
 	letter->asked_to_wait = false;
 	letter->row.attempts++;
@@ -239,7 +241,7 @@ static void start_letter(struct notifier *notifier, struct letter *letter)
 	letter->sender = sender_of(outlet->config->kind);
 	letter->config = notifier->config;
 	letter->delivery = letter->sender->start(&notifier->options.world, outlet->config, letter->message,
-						 notifier_now(notifier).unix_us, letter_ended, flight);
+						 notifier_now(notifier).unix_us, letter_ended, letter);
 }
 
 /* Fills in which incidents a letter tells of, from its own text. */
@@ -259,24 +261,16 @@ void letter_read_incidents(struct letter *letter)
 
 /* Groups */
 
-struct writing {
-	struct notifier *notifier;
-	struct letter *letter;
-};
-
 static void letter_committed(void *arg, bool durable)
 {
-	struct writing *writing = arg;
-	struct notifier *notifier = writing->notifier;
-	struct letter *letter = writing->letter;
+	struct letter *letter = arg;
 
-	free(writing);
 	letter->state = LETTER_READY;
 	if (!durable)
 		log_write(LOG_LEVEL_WARNING, LOG_STORE_FAILED, NULL,
 			  "message %s leaves from memory: the store does not answer; it may come twice after a crash",
 			  letter->row.id);
-	notifier_rearm(notifier);
+	notifier_rearm(letter->outlet->notifier);
 }
 
 /* One letter from all notices of the groups in `list`; frees them. */
@@ -285,7 +279,6 @@ static void write_letter(struct notifier *notifier, struct outlet *outlet, struc
 	const struct notifier_hooks *hooks = &notifier->options.hooks;
 	struct store_batch *batch = store_batch_new();
 	struct letter *letter = mem_new(struct letter);
-	struct writing *writing = mem_new(struct writing);
 	struct notice **notices = NULL;
 	size_t count = 0, capacity = 0;
 	struct group *group;
@@ -321,8 +314,7 @@ static void write_letter(struct notifier *notifier, struct outlet *outlet, struc
 	letter_read_incidents(letter);
 	outlet_line_up(outlet, letter);
 	letter->state = LETTER_COMMITTING;
-	*writing = (struct writing){ .notifier = notifier, .letter = letter };
-	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, letter_committed, writing);
+	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, letter_committed, letter);
 }
 
 /* What is due becomes letters, as many as the rate lets go; the last of them takes all that is left. */
@@ -440,6 +432,11 @@ void notifier_set_config(struct notifier *notifier, const struct config *config)
 	list_each(outlet, &notifier->outlets, struct outlet, node)
 		outlet->config = config_sender(config, outlet->name);
 	notifier_rearm(notifier);
+}
+
+void notifier_set_resolver(struct notifier *notifier, struct resolver *resolver)
+{
+	notifier->options.world.resolver = resolver;
 }
 
 bool notifier_uses(const struct notifier *notifier, const struct config *config)

@@ -15,6 +15,8 @@
 #include "lib/eval/incident.h"
 #include "lib/io/store.h"
 
+struct notifier;
+
 enum { OUTLET_FLIGHTS_MAX = 4, OUTLET_TROUBLE_AFTER_S = 300 };
 
 /* Notices of one group key that wait for company. */
@@ -47,6 +49,7 @@ struct letter {
 
 struct outlet {
 	struct list node;
+	struct notifier *notifier; /* whose it is */
 	char *name;
 	const struct sender_config *config; /* NULL: no such sender in the configuration now */
 	struct list groups;      /* struct group, oldest first */

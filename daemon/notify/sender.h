@@ -33,6 +33,7 @@ struct delivery_outcome {
 	enum delivery_status status;
 	int64_t retry_after_ms;       /* the receiver's wish, -1 = none */
 	bool in_doubt;                /* RETRY, but it may have arrived: the id lets the receiver drop a double */
+	bool partly;                  /* DONE, but not for all receivers; `text` names them and why */
 	char text[256];               /* what the receiver answered or why not, cleaned, without secrets */
 };
 typedef void delivery_done_fn(const struct delivery_outcome *outcome, void *arg);

@@ -4,6 +4,8 @@
 #include "daemon/probe/probe_private.h"
 #include "lib/base/clock.h"
 
+enum { LISTEN_US = 100000 };
+
 /* Facts are costly: they travel when what is shown, or what it is worth, is not what was told last. */
 static bool is_told(const struct probe *probe)
 {
@@ -18,7 +20,7 @@ static bool is_told(const struct probe *probe)
 static void keep_certificate(struct probe *probe)
 {
 	tls_session_certificate(probe->session, &probe->result.certificate);
-	if (probe->result.certificate.present && !is_told(probe))
+	if (probe->result.certificate.present && probe->result.facts == NULL && !is_told(probe))
 		probe->result.facts = tls_session_facts(probe->session);
 }
 
@@ -33,8 +35,36 @@ static enum step tls_failed(struct probe *probe)
 	return STEP_FAILED;
 }
 
+/* What the server says to a client without a certificate, if it asked for one. It gets as long as it needed before. */
+static enum step tls_listen(struct probe *probe)
+{
+	switch (tls_session_listen(probe->session)) {
+	case TLS_STEP_DONE:
+		return STEP_DONE;
+	case TLS_STEP_FAILED:
+		return tls_failed(probe);
+	default:
+		return probe->now_us >= probe->share_until_us || probe->now_us >= probe->deadline_us ? STEP_DONE :
+												      STEP_WAIT;
+	}
+}
+
+static enum step tls_done(struct probe *probe)
+{
+	keep_certificate(probe);
+	if (!tls_session_may_be_refused(probe->session))
+		return STEP_DONE;
+	const int64_t now_us = clock_mono_us();
+
+	probe->better_us = now_us - probe->phase_started_us; /* the handshake, without the listening */
+	probe->share_until_us = now_us + 2 * probe->better_us + LISTEN_US;
+	return tls_listen(probe);
+}
+
 enum step phase_tls(struct probe *probe)
 {
+	if (probe->share_until_us != INT64_MAX)
+		return tls_listen(probe);
 	if (probe->session == NULL) {
 		struct error err;
 
@@ -46,8 +76,7 @@ enum step phase_tls(struct probe *probe)
 	}
 	switch (tls_session_handshake(probe->session, clock_unix_us() / US_PER_S)) {
 	case TLS_STEP_DONE:
-		keep_certificate(probe);
-		return STEP_DONE;
+		return tls_done(probe);
 	case TLS_STEP_WANT_READ:
 	case TLS_STEP_WANT_WRITE:
 		return STEP_WAIT;

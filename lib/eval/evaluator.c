@@ -286,6 +286,15 @@ static void judge_certificate(const struct rules *rules, struct standing *standi
 		->certificate = &worst->certificate;
 }
 
+/* What is well from the start is so since the first probe. */
+static void first_verdict(struct standing *standing, int64_t since_unix_us)
+{
+	standing->judged = true;
+	for (enum check check = CHECK_AVAILABILITY; check < CHECK_COUNT; check++)
+		if (standing->checks[check].since_unix_us == 0)
+			standing->checks[check].since_unix_us = since_unix_us;
+}
+
 void evaluator_next(const struct rules *rules, struct standing *standing, const struct result *result, bool explained,
 		    int64_t now_unix_us, struct changes *changes)
 {
@@ -293,8 +302,8 @@ void evaluator_next(const struct rules *rules, struct standing *standing, const 
 	judge_availability(rules, standing, result, explained, now_unix_us, changes);
 	judge_latency(rules, standing, result, changes);
 	judge_certificate(rules, standing, result, now_unix_us, changes);
-	if (!standing->judged)
-		standing->judged = result->reason == REASON_OK || changes->count > 0;
+	if (!standing->judged && (result->reason == REASON_OK || changes->count > 0))
+		first_verdict(standing, result->started_unix_us);
 }
 
 bool evaluator_wants_recheck(const struct rules *rules, const struct standing *standing)

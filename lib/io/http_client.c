@@ -2,10 +2,8 @@
 #include "lib/io/http_client.h"
 
 #include <ctype.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <event2/event_struct.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,129 +13,19 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/base/list.h"
 #include "lib/base/mem.h"
-#include "lib/base/str.h"
+#include "lib/io/client_private.h"
 
 enum {
 	BODY_KEPT_BYTES = 64 * 1024,
 	BODY_READ_BYTES = 1024 * 1024,
 	CA_FILE_BYTES = 4 * 1024 * 1024,
-	CONNECT_MS = 5000,          /* one address may take */
-	RETRY_AFTER_MAX_S = 7 * 24 * 3600,
-	TEXT_BYTES = 400,           /* of a server's words */
-	REPLY_LINE_BYTES = 2048,    /* RFC 5321 4.5.3.1.5 says 512 */
-	DIALOGUE_BYTES = 64 * 1024, /* all that an SMTP server may say */
-	MAIL_ADDRESS_BYTES = 320,
-	GOODBYE_MS = 500
+	RETRY_AFTER_MAX_S = 7 * 24 * 3600
 };
 
-static const char forbidden_text[] = "link-local and metadata addresses are not connected to";
+const char client_forbidden_text[] = "link-local and metadata addresses are not connected to";
 
-/* Where a mail is: what was sent last, and so what the next reply answers. */
-enum mail_step {
-	STEP_CONNECT, STEP_GREETING, STEP_EHLO, STEP_STARTTLS, STEP_HANDSHAKE, STEP_LOGIN_USERNAME,
-	STEP_LOGIN_PASSWORD, STEP_AUTH, STEP_MAIL_FROM, STEP_RCPT_TO, STEP_DATA, STEP_BODY, STEP_LEAVING
-};
-
-static const struct {
-	const char *name;
-	int wanted; /* the reply's code; below 10 only its first digit */
-} steps[] = {
-	[STEP_CONNECT] = { "connect", 0 },
-	[STEP_GREETING] = { "greeting", 2 },
-	[STEP_EHLO] = { "EHLO", 2 },
-	[STEP_STARTTLS] = { "STARTTLS", 2 },
-	[STEP_HANDSHAKE] = { "TLS", 0 },
-	[STEP_LOGIN_USERNAME] = { "AUTH", 334 },
-	[STEP_LOGIN_PASSWORD] = { "AUTH", 334 },
-	[STEP_AUTH] = { "AUTH", 235 },
-	[STEP_MAIL_FROM] = { "MAIL FROM", 2 },
-	[STEP_RCPT_TO] = { "RCPT TO", 2 },
-	[STEP_DATA] = { "DATA", 354 },
-	[STEP_BODY] = { "message", 2 },
-	[STEP_LEAVING] = { "QUIT", 0 },
-};
-
-struct mail {
-	char *host;
-	uint16_t port;
-	enum mail_tls tls;
-	char *ehlo;
-	char *username;
-	char *password;
-	char *from;
-	char **to;
-	size_t to_count;
-	size_t to_next;
-	bool utf8; /* an address is not ASCII */
-	struct str data; /* dots stuffed, the final one included */
-	struct str ca_pem;
-	struct address *addresses;
-	size_t address_count;
-	size_t address_next;
-	int64_t deadline_mono_us;
-
-	enum mail_step step;
-	int fd;           /* ours until curl makes TLS of it, then only watched; -1: none */
-	bool over_tls;
-	bool closing;
-	struct event io;
-	struct event deadline;
-	struct str out;
-	size_t out_sent;
-	struct str in;    /* no more than one line that is not whole, between two reads */
-	size_t in_total;
-	struct str words; /* of the reply so far */
-	size_t lines;
-	bool offers_starttls;
-	bool offers_plain;
-	bool offers_login;
-	bool offers_utf8;
-};
-
-struct transfer {
-	struct list node; /* in one of the client's lists */
-	struct http_client *client;
-	transfer_done_fn *done;
-	void *arg;
-
-	CURL *easy; /* in the multi handle as long as it is here */
-	struct curl_slist *headers;
-	struct curl_slist *resolve;
-	struct curl_slist *connect_to;
-	char trouble[CURL_ERROR_SIZE];
-	bool forbidden; /* an address was */
-	bool opened;    /* a socket to another one was */
-	bool head_done;
-	size_t request_bytes; /* of the body */
-	size_t body_seen;
-
-	bool ended;     /* the answer is final */
-	bool told;      /* and `done` was called: only a goodbye is left */
-	enum transfer_kind kind;
-	int status;
-	int64_t retry_after_ms;
-	bool in_doubt;
-	struct str text;
-	struct str body;
-	struct mail *mail; /* NULL: HTTP */
-};
-
-struct http_client {
-	struct event_base *base;
-	CURLM *multi;
-	struct event timer;
-	/* All that ends ends here, on a stack without curl in it: so a `done` may start, cancel and free. */
-	struct event deliver;
-	struct list running;
-	struct list ready;   /* ended */
-	struct list calling; /* whose `done` is next */
-	struct list leaving; /* told */
-	struct list watches;
-	uint64_t serial;
-	bool *freed; /* set while `done`s are being called */
-};
+AUTO_DEFINE(addresses, struct address *, free)
 
 /* A socket of curl's on the loop. */
 struct watch {
@@ -146,21 +34,21 @@ struct watch {
 	struct event event;
 };
 
-static struct timeval timeval_of_ms(int64_t ms)
+struct timeval client_timeval(int64_t ms)
 {
 	return (struct timeval){ .tv_sec = ms / MS_PER_S, .tv_usec = ms % MS_PER_S * US_PER_MS };
 }
 
 static void timer_set(struct event *event, int64_t ms)
 {
-	struct timeval in = timeval_of_ms(ms > 0 ? ms : 0);
+	struct timeval in = client_timeval(ms > 0 ? ms : 0);
 
 	event_add(event, &in);
 }
 
 /* ---- transfers ---- */
 
-static void transfer_drop_curl(struct transfer *transfer)
+void transfer_drop_curl(struct transfer *transfer)
 {
 	if (transfer->easy != NULL) {
 		curl_multi_remove_handle(transfer->client->multi, transfer->easy);
@@ -171,51 +59,9 @@ static void transfer_drop_curl(struct transfer *transfer)
 	curl_slist_free_all(TAKE(transfer->connect_to));
 }
 
-static void mail_disconnect(struct transfer *transfer)
+void transfer_free(struct transfer *transfer)
 {
-	struct mail *mail = transfer->mail;
-
-	mail->closing = true;
-	event_del(&mail->io);
-	if (!mail->over_tls && mail->fd >= 0)
-		close(mail->fd);
-	transfer_drop_curl(transfer); /* which closes what curl was handed */
-	mail->fd = -1;
-}
-
-static void str_wipe(struct str *str)
-{
-	if (str->data != NULL)
-		explicit_bzero(str->data, str->capacity);
-	str_done(str);
-}
-
-static void mail_free(struct mail *mail)
-{
-	event_del(&mail->deadline);
-	free(mail->host);
-	free(mail->ehlo);
-	free(mail->username);
-	mem_wipe_free(mail->password);
-	free(mail->from);
-	for (size_t i = 0; i < mail->to_count; i++)
-		free(mail->to[i]);
-	free(mail->to);
-	free(mail->addresses);
-	str_done(&mail->data);
-	str_done(&mail->ca_pem);
-	str_wipe(&mail->out);
-	str_done(&mail->in);
-	str_done(&mail->words);
-	free(mail);
-}
-
-static void transfer_free(struct transfer *transfer)
-{
-	if (transfer->mail != NULL) {
-		mail_disconnect(transfer);
-		mail_free(transfer->mail);
-	}
+	mail_free(transfer);
 	transfer_drop_curl(transfer);
 	list_remove(&transfer->node);
 	str_done(&transfer->text);
@@ -223,7 +69,7 @@ static void transfer_free(struct transfer *transfer)
 	free(transfer);
 }
 
-static struct transfer *transfer_new(struct http_client *client, transfer_done_fn *done, void *arg)
+struct transfer *transfer_new(struct http_client *client, transfer_done_fn *done, void *arg)
 {
 	struct transfer *transfer = mem_new(struct transfer);
 
@@ -236,7 +82,7 @@ static struct transfer *transfer_new(struct http_client *client, transfer_done_f
 	return transfer;
 }
 
-static void transfer_ended(struct transfer *transfer, enum transfer_kind kind, int status)
+void transfer_ended(struct transfer *transfer, enum transfer_kind kind, int status)
 {
 	transfer->ended = true;
 	transfer->kind = kind;
@@ -246,7 +92,7 @@ static void transfer_ended(struct transfer *transfer, enum transfer_kind kind, i
 	event_active(&transfer->client->deliver, 0, 0);
 }
 
-static void transfer_fail(struct transfer *transfer, enum transfer_kind kind, const char *text)
+void transfer_fail(struct transfer *transfer, enum transfer_kind kind, const char *text)
 {
 	str_add(&transfer->text, text);
 	transfer_ended(transfer, kind, 0);
@@ -262,6 +108,7 @@ static void transfer_tell(struct transfer *transfer)
 		.status = transfer->status,
 		.retry_after_ms = transfer->retry_after_ms,
 		.in_doubt = transfer->in_doubt,
+		.partly = transfer->partly,
 		.text = text,
 		.body = body,
 		.body_bytes = body_bytes,
@@ -272,7 +119,7 @@ static void transfer_tell(struct transfer *transfer)
 	/* The caller's handle is gone before the callback runs. */
 	list_remove(&transfer->node);
 	transfer->told = true;
-	if (transfer->mail != NULL && transfer->mail->fd >= 0)
+	if (mail_is_connected(transfer->mail))
 		list_push(&transfer->client->leaving, &transfer->node);
 	else
 		transfer_free(transfer);
@@ -287,9 +134,6 @@ void transfer_cancel(struct transfer *transfer)
 
 /* ---- curl on the loop ---- */
 
-static void http_over(struct transfer *transfer, CURLcode code);
-static void mail_handshake_over(struct transfer *transfer, CURLcode code);
-
 static void client_harvest(struct http_client *client)
 {
 	const CURLMsg *message;
@@ -302,10 +146,7 @@ static void client_harvest(struct http_client *client)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-		if (transfer->mail != NULL)
-			mail_handshake_over(transfer, code);
-		else
-			http_over(transfer, code);
+		transfer->curl_over(transfer, code);
 	}
 }
 
@@ -466,7 +307,7 @@ static bool ca_file_add(struct str *pem, const char *path, struct error *err)
 	return true;
 }
 
-static bool ca_files_read(struct str *pem, const char *const *paths, size_t count, struct error *err)
+bool client_read_ca_files(struct str *pem, const char *const *paths, size_t count, struct error *err)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (!ca_file_add(pem, paths[i], err))
@@ -490,7 +331,7 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 		      curl_address->protocol);
 }
 
-static bool set_safety(struct transfer *transfer, const struct str *ca_pem)
+bool transfer_set_safety(struct transfer *transfer, const struct str *ca_pem)
 {
 	CURL *easy = transfer->easy;
 	struct curl_blob pem = { .data = ca_pem->data, .len = ca_pem->bytes, .flags = CURL_BLOB_COPY };
@@ -521,7 +362,8 @@ static bool set_safety(struct transfer *transfer, const struct str *ca_pem)
  * Whatever name the URL has, curl connects to these addresses and has no name to look up. The stand-in's name is
  * new each time: the multi handle's DNS cache is shared, and "+" lets the entry leave it.
  */
-static bool set_addresses(struct transfer *transfer, uint16_t port, const struct address *addresses, size_t count)
+bool transfer_set_addresses(struct transfer *transfer, uint16_t port, const struct address *addresses,
+			    size_t count)
 {
 	uint64_t serial = ++transfer->client->serial;
 	AUTO(string) char *connect_to = mem_printf("::t%" PRIu64 ".invalid:%u", serial, port);
@@ -540,8 +382,7 @@ static bool set_addresses(struct transfer *transfer, uint16_t port, const struct
 	       curl_easy_setopt(transfer->easy, CURLOPT_RESOLVE, transfer->resolve) == CURLE_OK;
 }
 
-/* Those of `from` that may be connected to. */
-static size_t addresses_allowed(const struct address *from, size_t count, struct address *to)
+size_t client_allow_addresses(const struct address *from, size_t count, struct address *to)
 {
 	size_t kept = 0;
 
@@ -553,12 +394,12 @@ static size_t addresses_allowed(const struct address *from, size_t count, struct
 }
 
 /* curl's own words where they say more than the code; they may name the host, never the URL or a credential. */
-static void add_tls_trouble(struct transfer *transfer, CURLcode code)
+void transfer_add_tls_trouble(struct transfer *transfer, CURLcode code)
 {
 	const char *words = transfer->trouble[0] != '\0' ? transfer->trouble : curl_easy_strerror(code);
 
 	str_add(&transfer->text, "TLS: ");
-	str_add_clean(&transfer->text, words, strlen(words), TEXT_BYTES);
+	str_add_clean(&transfer->text, words, strlen(words), CLIENT_TEXT_BYTES);
 }
 
 static bool code_is_of_tls(CURLcode code)
@@ -719,7 +560,7 @@ static void add_timeout(struct transfer *transfer)
 static void add_http_trouble(struct transfer *transfer, CURLcode code)
 {
 	if (code_is_of_tls(code))
-		add_tls_trouble(transfer, code);
+		transfer_add_tls_trouble(transfer, code);
 	else if (code == CURLE_COULDNT_CONNECT)
 		add_errno(transfer, "connect");
 	else if (code == CURLE_OPERATION_TIMEDOUT)
@@ -743,7 +584,7 @@ static void http_over(struct transfer *transfer, CURLcode code)
 	}
 	if (transfer->forbidden && !transfer->opened) {
 		transfer_drop_curl(transfer);
-		transfer_fail(transfer, TRANSFER_FORBIDDEN, forbidden_text);
+		transfer_fail(transfer, TRANSFER_FORBIDDEN, client_forbidden_text);
 		return;
 	}
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &head_bytes);
@@ -815,7 +656,7 @@ static bool set_request(struct transfer *transfer, const struct http_request *re
 {
 	CURL *easy = transfer->easy;
 	int64_t timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : 1; /* 0 would mean for ever */
-	int64_t connect_ms = timeout_ms < CONNECT_MS ? timeout_ms : CONNECT_MS;
+	int64_t connect_ms = timeout_ms < CLIENT_CONNECT_MS ? timeout_ms : CLIENT_CONNECT_MS;
 	bool good = true;
 
 	good &= curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK;
@@ -830,44 +671,41 @@ static bool set_request(struct transfer *transfer, const struct http_request *re
 	return good && set_headers(transfer, request) && set_body(transfer, request);
 }
 
+static bool set_up(struct transfer *transfer, const struct http_request *request, const struct str *ca_pem,
+		   uint16_t port, const struct address *addresses, size_t count)
+{
+	transfer->easy = curl_easy_init();
+	return transfer->easy != NULL && transfer_set_safety(transfer, ca_pem) && set_request(transfer, request) &&
+	       (count == 0 || transfer_set_addresses(transfer, port, addresses, count)) &&
+	       curl_multi_add_handle(transfer->client->multi, transfer->easy) == CURLM_OK;
+}
+
 /* NULL if the transfer is under way, else why not; *kind says what that means. */
 static const char *http_begin(struct transfer *transfer, const struct http_request *request,
 			      enum transfer_kind *kind, struct error *err)
 {
 	AUTO(str) struct str ca_pem = { 0 };
 	AUTO(string) char *host = NULL;
-	struct address *allowed;
+	AUTO(addresses) struct address *allowed = mem_array(request->address_count + 1, sizeof(*allowed));
 	struct address literal;
 	uint16_t port;
 	size_t count;
 	bool https;
-	bool good;
 
 	*kind = TRANSFER_FORBIDDEN;
 	if (!http_url_split(request->url, &https, &host, &port, err))
 		return err->text;
+	count = client_allow_addresses(request->addresses, request->address_count, allowed);
 	*kind = TRANSFER_NO_ANSWER;
-	if (!ca_files_read(&ca_pem, request->ca_files, request->ca_file_count, err))
+	if (!client_read_ca_files(&ca_pem, request->ca_files, request->ca_file_count, err))
 		return err->text;
 	if (request->address_count == 0 && !address_from_literal(host, port, &literal))
 		return "no address of the host is known";
-	transfer->easy = curl_easy_init();
-	if (transfer->easy == NULL)
-		return "out of memory";
-	allowed = mem_array(request->address_count + 1, sizeof(*allowed));
-	count = addresses_allowed(request->addresses, request->address_count, allowed);
-	*kind = TRANSFER_FORBIDDEN;
-	good = count > 0 || request->address_count == 0;
-	if (good) {
-		*kind = TRANSFER_NO_ANSWER;
-		good = set_safety(transfer, &ca_pem) && set_request(transfer, request) &&
-		       (count == 0 || set_addresses(transfer, port, allowed, count)) &&
-		       curl_multi_add_handle(transfer->client->multi, transfer->easy) == CURLM_OK;
+	if (request->address_count > 0 && count == 0) {
+		*kind = TRANSFER_FORBIDDEN;
+		return client_forbidden_text;
 	}
-	free(allowed);
-	if (good)
-		return NULL;
-	return *kind == TRANSFER_FORBIDDEN ? forbidden_text : "the request cannot be made";
+	return set_up(transfer, request, &ca_pem, port, allowed, count) ? NULL : "the request cannot be made";
 }
 
 struct transfer *transfer_start_http(struct http_client *client, const struct http_request *request,
@@ -876,745 +714,13 @@ struct transfer *transfer_start_http(struct http_client *client, const struct ht
 	struct transfer *transfer = transfer_new(client, done, arg);
 	enum transfer_kind kind;
 	struct error err;
-	const char *why = http_begin(transfer, request, &kind, &err);
+	const char *why;
 
+	transfer->curl_over = http_over;
+	why = http_begin(transfer, request, &kind, &err);
 	if (why != NULL) {
 		transfer_drop_curl(transfer);
 		transfer_fail(transfer, kind, why);
-	}
-	return transfer;
-}
-
-/* ---- mail: the connection ---- */
-
-static void mail_watch(struct transfer *transfer);
-static void mail_reply(struct transfer *transfer, int code);
-static void mail_say_ehlo(struct transfer *transfer);
-
-static void on_goodbye_over(struct transfer *transfer)
-{
-	mail_disconnect(transfer);
-	if (transfer->told)
-		transfer_free(transfer);
-}
-
-/* The dialogue goes no further. */
-static void mail_fail(struct transfer *transfer, const char *text)
-{
-	struct mail *mail = transfer->mail;
-
-	if (mail->step == STEP_LEAVING) {
-		on_goodbye_over(transfer);
-		return;
-	}
-	/* All was handed over, dot included, and what became of it is not known. */
-	transfer->in_doubt = mail->step == STEP_BODY && mail->out_sent == mail->out.bytes;
-	event_del(&mail->deadline);
-	mail_disconnect(transfer);
-	transfer_fail(transfer, TRANSFER_NO_ANSWER, text);
-}
-
-/* -1: would wait; 0: closed or broken (*lost says how). */
-static ssize_t mail_recv(struct transfer *transfer, char *data, size_t room, const char **lost)
-{
-	size_t got = 0;
-	ssize_t bytes;
-	CURLcode code;
-
-	*lost = "the server closed the connection";
-	if (!transfer->mail->over_tls) {
-		bytes = recv(transfer->mail->fd, data, room, 0);
-		if (bytes >= 0)
-			return bytes;
-		*lost = strerror(errno);
-		return errno == EAGAIN || errno == EINTR ? -1 : 0;
-	}
-	code = curl_easy_recv(transfer->easy, data, room, &got);
-	if (code == CURLE_AGAIN)
-		return -1;
-	return code == CURLE_OK ? (ssize_t)got : 0;
-}
-
-static ssize_t mail_send(struct transfer *transfer, const char *data, size_t bytes)
-{
-	size_t sent = 0;
-	CURLcode code;
-
-	if (!transfer->mail->over_tls) {
-		ssize_t result = send(transfer->mail->fd, data, bytes, MSG_NOSIGNAL);
-
-		return result >= 0 ? result : errno == EAGAIN || errno == EINTR ? -1 : 0;
-	}
-	code = curl_easy_send(transfer->easy, data, bytes, &sent);
-	if (code == CURLE_AGAIN)
-		return -1;
-	return code == CURLE_OK ? (ssize_t)sent : 0;
-}
-
-/* What cannot be sent is no trouble yet: the server may have said why, and that is read. */
-static void mail_flush(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-	ssize_t sent = 1;
-
-	while (mail->out_sent < mail->out.bytes && sent > 0) {
-		/* After "again" TLS wants the same bytes at the same place: nothing is added to `out` before. */
-		sent = mail_send(transfer, mail->out.data + mail->out_sent, mail->out.bytes - mail->out_sent);
-		if (sent > 0)
-			mail->out_sent += (size_t)sent;
-	}
-}
-
-static bool has_word(const char *list, const char *word)
-{
-	size_t bytes;
-
-	for (list += strspn(list, " "); *list != '\0'; list += strspn(list, " ")) {
-		bytes = strcspn(list, " ");
-		if (bytes == strlen(word) && strncasecmp(list, word, bytes) == 0)
-			return true;
-		list += bytes;
-	}
-	return false;
-}
-
-/* One line that has come, without its end. */
-static void mail_line(struct transfer *transfer, const char *line, size_t bytes)
-{
-	struct mail *mail = transfer->mail;
-	int code = 0;
-
-	for (size_t i = 0; i < 3 && bytes >= 3; i++)
-		code = isdigit((unsigned char)line[i]) ? code * 10 + line[i] - '0' : -1000;
-	if (code < 200 || code > 599 || (bytes > 3 && line[3] != ' ' && line[3] != '-')) {
-		mail_fail(transfer, "what the server says is not SMTP");
-		return;
-	}
-	if (mail->step == STEP_EHLO && mail->lines > 0 && bytes > 4) {
-		AUTO(string) char *offer = mem_strndup(line + 4, bytes - 4);
-
-		mail->offers_starttls |= strcasecmp(offer, "STARTTLS") == 0;
-		mail->offers_utf8 |= strcasecmp(offer, "SMTPUTF8") == 0;
-		if (strncasecmp(offer, "AUTH ", 5) == 0 || strncasecmp(offer, "AUTH=", 5) == 0) {
-			mail->offers_plain |= has_word(offer + 5, "PLAIN");
-			mail->offers_login |= has_word(offer + 5, "LOGIN");
-		}
-	}
-	mail->lines++;
-	if (bytes > 4) {
-		if (mail->words.bytes > 0)
-			str_add_char(&mail->words, ' ');
-		str_add_bytes(&mail->words, line + 4, bytes - 4);
-	}
-	if (bytes > 3 && line[3] == '-')
-		return;
-	mail->lines = 0;
-	mail_reply(transfer, code);
-	str_clear(&mail->words);
-}
-
-static bool mail_is_over(const struct transfer *transfer)
-{
-	return transfer->ended && transfer->mail->step != STEP_LEAVING;
-}
-
-/* Takes the lines that are whole out of `in`. */
-static void mail_lines(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-	AUTO(str) struct str in = mail->in;
-	const char *at = in.data;
-	const char *end;
-
-	mail->in = (struct str){ 0 };
-	while (!mail_is_over(transfer) && mail->step != STEP_LEAVING &&
-	       (end = memchr(at, '\n', in.bytes - (size_t)(at - in.data))) != NULL) {
-		size_t bytes = (size_t)(end - at);
-		bool last = (size_t)(end + 1 - in.data) == in.bytes;
-
-		/* What comes before TLS must not be taken for what was said under it. */
-		if (mail->step == STEP_STARTTLS && !last && !(bytes > 3 && at[3] == '-')) {
-			mail_fail(transfer, "the server spoke between STARTTLS and TLS");
-			return;
-		}
-		mail_line(transfer, at, bytes > 0 && at[bytes - 1] == '\r' ? bytes - 1 : bytes);
-		at = end + 1;
-	}
-	str_add_bytes(&mail->in, at, in.bytes - (size_t)(at - in.data));
-	if (!mail_is_over(transfer) && mail->in.bytes > REPLY_LINE_BYTES)
-		mail_fail(transfer, "what the server says is not SMTP: a line without end");
-}
-
-static void on_mail_io(evutil_socket_t fd, short what, void *arg)
-{
-	struct transfer *transfer = arg;
-	struct mail *mail = transfer->mail;
-	char data[4096];
-	const char *lost;
-	ssize_t bytes;
-
-	(void)fd;
-	(void)what;
-	mail_flush(transfer);
-	/* TLS may hold more than the descriptor tells: read until it would wait. */
-	while ((bytes = mail_recv(transfer, data, sizeof(data), &lost)) >= 0) {
-		if (bytes == 0 || mail->step == STEP_LEAVING) {
-			mail_fail(transfer, lost);
-			return;
-		}
-		mail->in_total += (size_t)bytes;
-		if (mail->in_total > DIALOGUE_BYTES) {
-			mail_fail(transfer, "the server talks without end");
-			return;
-		}
-		str_add_bytes(&mail->in, data, (size_t)bytes);
-		mail_lines(transfer);
-		if (mail_is_over(transfer) || mail->step == STEP_HANDSHAKE)
-			return;
-	}
-	mail_watch(transfer);
-}
-
-static void mail_watch(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-	short what = EV_READ | EV_PERSIST;
-
-	if (mail->fd < 0)
-		return;
-	if (mail->out_sent < mail->out.bytes)
-		what |= EV_WRITE;
-	event_del(&mail->io);
-	event_assign(&mail->io, transfer->client->base, mail->fd, what, on_mail_io, transfer);
-	event_add(&mail->io, NULL);
-}
-
-static void mail_connect(struct transfer *transfer);
-static void mail_handshake(struct transfer *transfer);
-
-static void on_mail_connected(evutil_socket_t fd, short what, void *arg)
-{
-	struct transfer *transfer = arg;
-	struct mail *mail = transfer->mail;
-	socklen_t bytes = sizeof(int);
-	int trouble = ETIMEDOUT;
-
-	if (what & EV_WRITE)
-		getsockopt(fd, SOL_SOCKET, SO_ERROR, &trouble, &bytes);
-	if (trouble != 0) {
-		close(mail->fd);
-		mail->fd = -1;
-		str_clear(&transfer->text);
-		str_addf(&transfer->text, "connect: %s", strerror(trouble));
-		mail_connect(transfer);
-		return;
-	}
-	str_clear(&transfer->text);
-	if (mail->tls == MAIL_TLS_IMPLICIT) {
-		mail_handshake(transfer);
-		return;
-	}
-	mail->step = STEP_GREETING;
-	mail_watch(transfer);
-}
-
-static int mail_socket(const struct address *address)
-{
-	struct sockaddr_storage sockaddr;
-	socklen_t bytes = address_to_sockaddr(address, &sockaddr);
-	int fd = socket(sockaddr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&sockaddr, bytes) != 0 && errno != EINPROGRESS) {
-		int trouble = errno;
-
-		close(fd);
-		errno = trouble;
-		return -1;
-	}
-	return fd;
-}
-
-/* To the next address that is left; each has its share of the time. */
-static void mail_connect(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-	int64_t left_ms = (mail->deadline_mono_us - clock_mono_us()) / US_PER_MS;
-
-	while (mail->address_next < mail->address_count) {
-		int64_t share_ms = left_ms / (int64_t)(mail->address_count - mail->address_next);
-		struct timeval limit;
-
-		share_ms = share_ms < 1 ? 1 : share_ms;
-		limit = timeval_of_ms(share_ms > CONNECT_MS ? CONNECT_MS : share_ms);
-		mail->fd = mail_socket(&mail->addresses[mail->address_next++]);
-		if (mail->fd >= 0) {
-			event_assign(&mail->io, transfer->client->base, mail->fd, EV_WRITE, on_mail_connected,
-				     transfer);
-			event_add(&mail->io, &limit);
-			return;
-		}
-		str_clear(&transfer->text);
-		str_addf(&transfer->text, "connect: %s", strerror(errno));
-	}
-	mail_fail(transfer, transfer->text.bytes == 0 ? "no address of the host is known" : "");
-}
-
-/* ---- mail: TLS, which curl lays over the connection that is there ---- */
-
-static curl_socket_t on_hand_over(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	struct transfer *transfer = arg;
-	struct mail *mail = transfer->mail;
-
-	(void)purpose;
-	(void)address;
-	if (mail->over_tls) /* asked for a second one */
-		return CURL_SOCKET_BAD;
-	mail->over_tls = true;
-	return mail->fd;
-}
-
-static int on_socket_options(void *arg, curl_socket_t fd, curlsocktype purpose)
-{
-	(void)arg;
-	(void)fd;
-	(void)purpose;
-	return CURL_SOCKOPT_ALREADY_CONNECTED;
-}
-
-/* curl may find a connection dead that it thinks idle, while it looks for one for another transfer. */
-static int on_close_socket(void *arg, curl_socket_t fd)
-{
-	struct transfer *transfer = arg;
-	struct mail *mail = transfer->mail;
-
-	event_del(&mail->io);
-	mail->fd = -1;
-	if (!mail->closing && mail->step != STEP_HANDSHAKE)
-		event_active(&mail->io, EV_READ, 0); /* finds that it is gone */
-	return close(fd);
-}
-
-static bool set_handshake(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-	int64_t left_ms = (mail->deadline_mono_us - clock_mono_us()) / US_PER_MS;
-	const struct address *address = &mail->addresses[mail->address_next - 1];
-	bool bracket = strchr(mail->host, ':') != NULL;
-	AUTO(string) char *url = mem_printf(bracket ? "https://[%s]:%u/" : "https://%s:%u/", mail->host,
-					    mail->port);
-	CURL *easy = transfer->easy;
-	bool good = true;
-
-	good &= curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
-	good &= curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
-	good &= curl_easy_setopt(easy, CURLOPT_SSL_ENABLE_ALPN, 0L) == CURLE_OK;
-	good &= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(left_ms > 0 ? left_ms : 1)) == CURLE_OK;
-	good &= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_hand_over) == CURLE_OK;
-	good &= curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_options) == CURLE_OK;
-	good &= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket) == CURLE_OK;
-	good &= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer) == CURLE_OK;
-	return good && set_addresses(transfer, mail->port, address, 1);
-}
-
-static void mail_handshake(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-
-	mail->step = STEP_HANDSHAKE;
-	event_del(&mail->io);
-	transfer->easy = curl_easy_init();
-	if (transfer->easy == NULL || !set_safety(transfer, &mail->ca_pem) || !set_handshake(transfer) ||
-	    curl_multi_add_handle(transfer->client->multi, transfer->easy) != CURLM_OK)
-		mail_fail(transfer, "TLS cannot be set up");
-}
-
-static void mail_handshake_over(struct transfer *transfer, CURLcode code)
-{
-	struct mail *mail = transfer->mail;
-
-	if (code == CURLE_OK && mail->over_tls && mail->fd >= 0) {
-		str_clear(&mail->in);
-		mail->step = mail->tls == MAIL_TLS_IMPLICIT ? STEP_GREETING : STEP_EHLO;
-		if (mail->step == STEP_EHLO)
-			mail_say_ehlo(transfer);
-		mail_watch(transfer);
-		event_active(&mail->io, EV_READ, 0); /* the greeting may have come with the handshake's end */
-		return;
-	}
-	if (code == CURLE_OPERATION_TIMEDOUT)
-		str_add(&transfer->text, "timeout in the TLS handshake");
-	else
-		add_tls_trouble(transfer, code);
-	mail_fail(transfer, "");
-}
-
-/* ---- mail: the dialogue ---- */
-
-static void mail_say(struct transfer *transfer, enum mail_step step, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void mail_say(struct transfer *transfer, enum mail_step step, const char *format, ...)
-{
-	struct mail *mail = transfer->mail;
-	va_list args;
-
-	if (mail->out.data != NULL)
-		explicit_bzero(mail->out.data, mail->out.capacity); /* a password, perhaps */
-	str_clear(&mail->out);
-	mail->out_sent = 0;
-	va_start(args, format);
-	str_vaddf(&mail->out, format, args);
-	va_end(args);
-	str_add(&mail->out, "\r\n");
-	mail->step = step;
-	mail_flush(transfer);
-}
-
-/* The outcome is known. Whoever waits for it does not wait for the goodbye. */
-static void mail_over(struct transfer *transfer, enum transfer_kind kind, int status)
-{
-	struct mail *mail = transfer->mail;
-
-	if (mail->out_sent < mail->out.bytes) { /* refused within the message: a QUIT would be part of it */
-		event_del(&mail->deadline);
-		mail_disconnect(transfer);
-	} else {
-		mail_say(transfer, STEP_LEAVING, "QUIT");
-		timer_set(&mail->deadline, GOODBYE_MS);
-	}
-	transfer_ended(transfer, kind, status);
-}
-
-/* A server may repeat what it was told. */
-static void scrub(char *text, const char *secret)
-{
-	size_t bytes = secret != NULL ? strlen(secret) : 0;
-	char *at = text;
-
-	if (bytes < 3)
-		return;
-	while ((at = strstr(at, secret)) != NULL) {
-		memset(at, '*', bytes);
-		at += bytes;
-	}
-}
-
-static void mail_login_token(const struct mail *mail, struct str *token)
-{
-	AUTO(str) struct str plain = { 0 };
-
-	str_add_char(&plain, '\0');
-	str_add(&plain, mail->username);
-	str_add_char(&plain, '\0');
-	str_add(&plain, mail->password);
-	str_add_base64(token, plain.data, plain.bytes);
-	explicit_bzero(plain.data, plain.capacity);
-}
-
-static void mail_scrub(const struct mail *mail, char *text)
-{
-	struct str token = { 0 };
-
-	if (mail->password == NULL)
-		return;
-	scrub(text, mail->password);
-	mail_login_token(mail, &token);
-	scrub(text, token.data);
-	str_wipe(&token);
-	str_add_base64(&token, mail->password, strlen(mail->password));
-	scrub(text, token.data);
-	str_wipe(&token);
-}
-
-static void mail_refused(struct transfer *transfer, int code)
-{
-	struct mail *mail = transfer->mail;
-
-	/* Scrubbed first: cutting or escaping could split a secret. */
-	str_add_char(&mail->words, '\0');
-	mail_scrub(mail, mail->words.data);
-	str_addf(&transfer->text, "%s: %d ", steps[mail->step].name, code);
-	str_add_clean(&transfer->text, mail->words.data, mail->words.bytes - 1, TEXT_BYTES);
-	mail_over(transfer, TRANSFER_REFUSED, code);
-}
-
-static void mail_say_ehlo(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-
-	/* What was offered without TLS does not hold under it. */
-	mail->offers_starttls = false;
-	mail->offers_plain = false;
-	mail->offers_login = false;
-	mail->offers_utf8 = false;
-	mail_say(transfer, STEP_EHLO, "EHLO %s", mail->ehlo);
-}
-
-static void mail_say_from(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-
-	if (mail->utf8 && !mail->offers_utf8) {
-		mail_fail(transfer, "the server takes no addresses beyond ASCII (SMTPUTF8)");
-		return;
-	}
-	mail_say(transfer, STEP_MAIL_FROM, "MAIL FROM:<%s>%s", mail->from, mail->utf8 ? " SMTPUTF8" : "");
-}
-
-static void mail_say_auth(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-
-	if (mail->username == NULL) {
-		mail_say_from(transfer);
-	} else if (mail->offers_plain) {
-		struct str token = { 0 };
-
-		mail_login_token(mail, &token);
-		mail_say(transfer, STEP_AUTH, "AUTH PLAIN %s", token.data);
-		str_wipe(&token);
-	} else if (mail->offers_login) {
-		mail_say(transfer, STEP_LOGIN_USERNAME, "AUTH LOGIN");
-	} else {
-		mail_fail(transfer, "the server offers neither AUTH PLAIN nor LOGIN");
-	}
-}
-
-static void mail_say_base64(struct transfer *transfer, enum mail_step step, const char *text)
-{
-	struct str token = { 0 };
-
-	str_add_base64(&token, text, strlen(text));
-	mail_say(transfer, step, "%s", token.data != NULL ? token.data : "");
-	str_wipe(&token);
-}
-
-static void mail_after_ehlo(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-	bool wants_tls = !mail->over_tls && mail->tls != MAIL_TLS_NONE;
-
-	if (wants_tls && mail->offers_starttls)
-		mail_say(transfer, STEP_STARTTLS, "STARTTLS");
-	else if (wants_tls && mail->tls == MAIL_TLS_REQUIRED)
-		mail_fail(transfer, "the server does not offer STARTTLS, and TLS is required");
-	else
-		mail_say_auth(transfer);
-}
-
-static void mail_say_data(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-
-	str_clear(&mail->out);
-	mail->out_sent = 0;
-	str_add_bytes(&mail->out, mail->data.data, mail->data.bytes);
-	mail->step = STEP_BODY;
-	mail_flush(transfer);
-}
-
-/* The reply is the one that was hoped for: on to the next. */
-static void mail_next(struct transfer *transfer)
-{
-	struct mail *mail = transfer->mail;
-
-	switch (mail->step) {
-	case STEP_GREETING:
-		mail_say_ehlo(transfer);
-		break;
-	case STEP_EHLO:
-		mail_after_ehlo(transfer);
-		break;
-	case STEP_STARTTLS:
-		mail_handshake(transfer);
-		break;
-	case STEP_LOGIN_USERNAME:
-		mail_say_base64(transfer, STEP_LOGIN_PASSWORD, mail->username);
-		break;
-	case STEP_LOGIN_PASSWORD:
-		mail_say_base64(transfer, STEP_AUTH, mail->password);
-		break;
-	case STEP_AUTH:
-		mail_say_from(transfer);
-		break;
-	case STEP_MAIL_FROM:
-	case STEP_RCPT_TO:
-		if (mail->to_next < mail->to_count)
-			mail_say(transfer, STEP_RCPT_TO, "RCPT TO:<%s>", mail->to[mail->to_next++]);
-		else
-			mail_say(transfer, STEP_DATA, "DATA");
-		break;
-	case STEP_DATA:
-		mail_say_data(transfer);
-		break;
-	case STEP_BODY:
-		str_add(&transfer->text, "accepted");
-		mail_over(transfer, TRANSFER_ANSWERED, 250);
-		break;
-	case STEP_CONNECT:
-	case STEP_HANDSHAKE:
-	case STEP_LEAVING:
-		break;
-	}
-}
-
-static void mail_reply(struct transfer *transfer, int code)
-{
-	struct mail *mail = transfer->mail;
-	int wanted = steps[mail->step].wanted;
-	bool good = wanted < 10 ? code / 100 == wanted : code == wanted;
-
-	if (good && mail->step == STEP_BODY && mail->out_sent < mail->out.bytes)
-		good = false; /* before it has all of it */
-	if (good) {
-		mail_next(transfer);
-	} else if (code >= 400 && mail->step == STEP_STARTTLS && mail->tls == MAIL_TLS_IF_OFFERED) {
-		mail_say_auth(transfer);
-	} else if (code >= 400) {
-		mail_refused(transfer, code);
-	} else {
-		str_addf(&transfer->text, "%s: unexpected answer %d", steps[mail->step].name, code);
-		mail_fail(transfer, "");
-	}
-}
-
-static void on_mail_deadline(evutil_socket_t fd, short what, void *arg)
-{
-	struct transfer *transfer = arg;
-	enum mail_step step = transfer->mail->step;
-
-	(void)fd;
-	(void)what;
-	if (step == STEP_LEAVING) {
-		on_goodbye_over(transfer);
-		return;
-	}
-	str_clear(&transfer->text);
-	if (step == STEP_CONNECT)
-		str_add(&transfer->text, "timeout while connecting");
-	else if (step == STEP_HANDSHAKE)
-		str_add(&transfer->text, "timeout in the TLS handshake");
-	else
-		str_addf(&transfer->text, "timeout: no answer to %s", steps[step].name);
-	mail_fail(transfer, "");
-}
-
-/* ---- mail: the start ---- */
-
-/* RFC 5321 4.5.2, and every line end a CRLF: a bare LF before a dot must not end the message early. */
-static void stuff_dots(struct str *out, const char *data, size_t bytes)
-{
-	bool line_start = true;
-
-	for (size_t i = 0; i < bytes; i++) {
-		if (data[i] == '\r' || data[i] == '\n') {
-			if (data[i] == '\r' && i + 1 < bytes && data[i + 1] == '\n')
-				i++;
-			str_add_bytes(out, "\r\n", 2);
-			line_start = true;
-			continue;
-		}
-		if (line_start && data[i] == '.')
-			str_add_char(out, '.');
-		str_add_char(out, data[i]);
-		line_start = false;
-	}
-	if (!line_start)
-		str_add_bytes(out, "\r\n", 2);
-	str_add_bytes(out, ".\r\n", 3);
-}
-
-static bool mail_address_is_fit(const char *address, bool *utf8)
-{
-	for (const char *at = address; *at != '\0'; at++) {
-		unsigned char c = (unsigned char)*at;
-
-		if (c <= ' ' || c == 0x7f || c == '<' || c == '>')
-			return false;
-		*utf8 |= c >= 0x80;
-	}
-	return strlen(address) <= MAIL_ADDRESS_BYTES;
-}
-
-static bool mail_envelope(struct mail *mail, const struct mail_request *request)
-{
-	mail->from = mem_strdup(request->envelope_from != NULL ? request->envelope_from : "");
-	mail->to = mem_array(request->envelope_to_count + 1, sizeof(*mail->to));
-	mail->to_count = request->envelope_to_count;
-	for (size_t i = 0; i < mail->to_count; i++)
-		mail->to[i] = mem_strdup(request->envelope_to[i]);
-	for (size_t i = 0; i < mail->to_count; i++) {
-		if (mail->to[i][0] == '\0' || !mail_address_is_fit(mail->to[i], &mail->utf8))
-			return false;
-	}
-	return mail->to_count > 0 && mail_address_is_fit(mail->from, &mail->utf8);
-}
-
-static char *ehlo_of(const char *name)
-{
-	static const char fit[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]";
-
-	if (name == NULL || name[0] == '\0' || strlen(name) > 255 || name[strspn(name, fit)] != '\0')
-		return mem_strdup("localhost");
-	return mem_strdup(name);
-}
-
-static struct mail *mail_new(struct transfer *transfer, const struct mail_request *request)
-{
-	struct event_base *base = transfer->client->base;
-	struct mail *mail = mem_new(struct mail);
-
-	mail->fd = -1;
-	event_assign(&mail->io, base, -1, 0, on_mail_io, transfer);
-	evtimer_assign(&mail->deadline, base, on_mail_deadline, transfer);
-	mail->host = mem_strdup(request->host);
-	mail->port = request->port;
-	mail->tls = request->tls;
-	mail->ehlo = ehlo_of(request->ehlo);
-	mail->username = mem_strdup(request->username);
-	if (request->username != NULL)
-		mail->password = mem_strdup(request->password != NULL ? request->password : "");
-	mail->deadline_mono_us = clock_mono_us() + request->timeout_ms * US_PER_MS;
-	stuff_dots(&mail->data, request->data, request->data_bytes);
-	return mail;
-}
-
-static void mail_addresses(struct mail *mail, const struct mail_request *request)
-{
-	struct address literal;
-
-	mail->addresses = mem_array(request->address_count + 1, sizeof(*mail->addresses));
-	if (request->address_count > 0)
-		mail->address_count = addresses_allowed(request->addresses, request->address_count,
-							mail->addresses);
-	else if (address_from_literal(request->host, request->port, &literal))
-		mail->address_count = addresses_allowed(&literal, 1, mail->addresses);
-	for (size_t i = 0; i < mail->address_count; i++)
-		mail->addresses[i].port = request->port;
-}
-
-struct transfer *transfer_start_mail(struct http_client *client, const struct mail_request *request,
-				     transfer_done_fn *done, void *arg)
-{
-	struct transfer *transfer = transfer_new(client, done, arg);
-	struct mail *mail = mail_new(transfer, request);
-	struct address literal;
-	struct error err;
-
-	transfer->mail = mail;
-	mail_addresses(mail, request);
-	if (!mail_envelope(mail, request)) {
-		transfer_fail(transfer, TRANSFER_FORBIDDEN,
-			      "a mail address is missing or has what it must not have");
-	} else if (!ca_files_read(&mail->ca_pem, request->ca_files, request->ca_file_count, &err)) {
-		transfer_fail(transfer, TRANSFER_NO_ANSWER, err.text);
-	} else if (mail->address_count == 0 &&
-		   (request->address_count > 0 || address_from_literal(request->host, 0, &literal))) {
-		transfer_fail(transfer, TRANSFER_FORBIDDEN, forbidden_text);
-	} else {
-		timer_set(&mail->deadline, request->timeout_ms);
-		mail_connect(transfer);
 	}
 	return transfer;
 }

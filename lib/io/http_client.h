@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * http_client - one HTTP request or one mail (SMTP) on the event loop. HTTP and all TLS are libcurl's, by its
- * multi interface. The SMTP dialogue is our own: curl waits for the answer after the final dot and after QUIT with
- * the whole loop standing still.
+ * multi interface. The SMTP dialogue is lib/proto/smtp: curl's own waits for the answer after the final dot and
+ * after QUIT with the whole loop standing still.
  * It is given addresses: who calls resolves first, nothing here looks up a name (curl would block in it).
  * SIGPIPE must be ignored: a server that goes away while TLS is being spoken raises it.
  * Owns:    a transfer belongs to the client and ends by itself. The request is copied where needed: it may go away
@@ -11,8 +11,9 @@
  * Fails:   all trouble is an answer (answer->kind).
  * Caps:    64 KiB of an answer's body are kept, the rest is read and dropped up to 1 MiB, then the transfer ends.
  * HTTP:    the head decides: once it has come the transfer is ANSWERED, even if the body then breaks off.
- * Mail:    AUTH is PLAIN or LOGIN. All recipients must be accepted, else nothing is sent and the whole is refused.
- *          After the outcome is told a QUIT is said, for half a second at most.
+ * Mail:    AUTH is PLAIN or LOGIN. Recipients refused for good (5xx) are left out as long as one is accepted; a
+ *          4xx to any refuses the whole before it is sent, so that another try makes no doubles. After the outcome
+ *          is told a QUIT is said, for half a second at most.
  * Safety:  http and https only, beside mail; no redirect, no proxy or .netrc from the environment, HTTP/1.1; an
  *          address that is link-local or a cloud's metadata service is refused before connecting; TLS is always
  *          verified, with the ca_files instead of the system's store if there are any. CR, LF and NUL cannot get
@@ -33,7 +34,7 @@ struct http_client;
 struct transfer;
 
 enum transfer_kind {
-	TRANSFER_ANSWERED,   /* HTTP: `status` is the answer's; SMTP: the whole dialogue went well, status 250 */
+	TRANSFER_ANSWERED,   /* HTTP: `status` is the answer's; SMTP: the mail was accepted, status 250 */
 	TRANSFER_REFUSED,    /* SMTP only: the server answered `status` (4xx, 5xx); `text` has its words, cleaned */
 	TRANSFER_NO_ANSWER,  /* refused, reset, timeout, TLS trouble: `text` says; may be tried again */
 	TRANSFER_FORBIDDEN   /* our own rules: a link-local address, a URL or mail address that cannot be; final */
@@ -44,6 +45,7 @@ struct transfer_answer {
 	int status;
 	int64_t retry_after_ms;  /* from Retry-After, 0 to 7 days; -1 = none */
 	bool in_doubt;           /* all was sent, the answer did not come: it may have been accepted */
+	bool partly;             /* SMTP, ANSWERED: but not for all recipients; `text` names them and why */
 	const char *text;        /* cleaned, without secrets: no URL, no credential */
 	const char *body;        /* HTTP; terminated, `body_bytes` long */
 	size_t body_bytes;

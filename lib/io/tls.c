@@ -98,6 +98,7 @@ struct tls_session {
 	int64_t now_unix_s;
 	struct certificate certificate;
 	struct verdict verdict;
+	bool asked;         /* for a certificate of ours */
 	bool local_trouble; /* not the peer's fault: memory inside OpenSSL */
 	const char *refused; /* what of the peer's we would not take: a constant; else NULL */
 	enum reason failure;
@@ -471,6 +472,17 @@ static bool session_judge(struct tls_session *session, X509_STORE_CTX *store)
 	return true;
 }
 
+/* The server asks who we are: we have nothing to show, but remember that it asked. */
+static int on_client_certificate(SSL *ssl, X509 **certificate, EVP_PKEY **key)
+{
+	struct tls_session *session = SSL_get_app_data(ssl);
+
+	(void)certificate;
+	(void)key;
+	session->asked = true;
+	return 0;
+}
+
 /*
  * OpenSSL's place for a verification of one's own. Whatever the verdict, the handshake goes on; only when there is
  * none it ends. What this leaves in the error queue OpenSSL clears, as it does after its own verification.
@@ -578,6 +590,7 @@ static bool context_set_up(SSL_CTX *ctx, const struct tls_trust *trust)
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_verify_depth(ctx, VERIFY_DEPTH);
 	SSL_CTX_set_cert_verify_callback(ctx, on_chain, NULL);
+	SSL_CTX_set_client_cert_cb(ctx, on_client_certificate);
 	SSL_CTX_set1_cert_store(ctx, trust->store);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION) == 1 &&
 	       SSL_CTX_set_max_proto_version(ctx, 0) == 1 &&
@@ -757,19 +770,11 @@ static void session_fail(struct tls_session *session, int ssl_error, int error_n
 	}
 }
 
-enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s)
+static enum tls_step session_step(struct tls_session *session, int status)
 {
-	int status;
-	int error_number;
-	int ssl_error;
+	const int error_number = errno;
+	const int ssl_error = SSL_get_error(session->ssl, status);
 
-	assert(session->failure == REASON_OK);
-	session->now_unix_s = now_unix_s;
-	ERR_clear_error();
-	errno = 0;
-	status = SSL_connect(session->ssl);
-	error_number = errno;
-	ssl_error = SSL_get_error(session->ssl, status);
 	switch (ssl_error) {
 	case SSL_ERROR_NONE:
 		ERR_clear_error();
@@ -782,6 +787,29 @@ enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_uni
 		session_fail(session, ssl_error, error_number);
 		return TLS_STEP_FAILED;
 	}
+}
+
+enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s)
+{
+	assert(session->failure == REASON_OK);
+	session->now_unix_s = now_unix_s;
+	ERR_clear_error();
+	errno = 0;
+	return session_step(session, SSL_connect(session->ssl));
+}
+
+bool tls_session_may_be_refused(const struct tls_session *session)
+{
+	return session->asked && SSL_version(session->ssl) >= TLS1_3_VERSION;
+}
+
+enum tls_step tls_session_listen(struct tls_session *session)
+{
+	char unused;
+
+	ERR_clear_error();
+	errno = 0;
+	return session_step(session, SSL_read(session->ssl, &unused, sizeof(unused)));
 }
 
 enum reason tls_session_failure(const struct tls_session *session, const char **text, int *error_number)

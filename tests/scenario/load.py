@@ -11,6 +11,7 @@ import time
 import harness
 from harness import ok
 
+harness.skip_if_sanitized("load", "speed is measured without a sanitizer")
 harness.own_network()
 TARGETS = 5000
 SECONDS = int(os.environ.get("PORTBELL_LOAD_SECONDS", "60"))
