@@ -841,9 +841,9 @@ static const struct {
 	{ { ".", RESET, NULL, 0 }, TRANSFER_NO_ANSWER, 0, true, "Connection reset by peer" },
 	{ { ".", CLOSE, NULL, 0 }, TRANSFER_NO_ANSWER, 0, true, "the server closed the connection" },
 	{ { ".", STALL, NULL, 0 }, TRANSFER_NO_ANSWER, 0, true, "timeout: no answer to message" },
-	{ { "QUIT", RESET, NULL, 0 }, TRANSFER_ANSWERED, 250, false, "accepted" },
-	{ { "QUIT", STALL, NULL, 0 }, TRANSFER_ANSWERED, 250, false, "accepted" },
-	{ { "QUIT", SAY, "451 no\r\n", 0 }, TRANSFER_ANSWERED, 250, false, "accepted" },
+	{ { "QUIT", RESET, NULL, 0 }, TRANSFER_ANSWERED, 250, false, "accepted: 250 fine" },
+	{ { "QUIT", STALL, NULL, 0 }, TRANSFER_ANSWERED, 250, false, "accepted: 250 fine" },
+	{ { "QUIT", SAY, "451 no\r\n", 0 }, TRANSFER_ANSWERED, 250, false, "accepted: 250 fine" },
 };
 
 START_TEST(mail_names_what_came)
@@ -874,9 +874,9 @@ static const struct {
 	const char *text;
 	const char *said; /* among what the client said */
 } logins[] = {
-	{ MAIL_TLS_NONE, "250-AUTH PLAIN LOGIN\r\n", { 0 }, TRANSFER_ANSWERED, "accepted",
+	{ MAIL_TLS_NONE, "250-AUTH PLAIN LOGIN\r\n", { 0 }, TRANSFER_ANSWERED, "accepted: 250 fine",
 	  "AUTH PLAIN AHVzZXIAaHVudGVyMg==\nMAIL" },
-	{ MAIL_TLS_NONE, "250-auth=LOGIN\r\n", { 0 }, TRANSFER_ANSWERED, "accepted",
+	{ MAIL_TLS_NONE, "250-auth=LOGIN\r\n", { 0 }, TRANSFER_ANSWERED, "accepted: 250 fine",
 	  "AUTH LOGIN\ndXNlcg==\naHVudGVyMg==\nMAIL" },
 	{ MAIL_TLS_NONE, "250-AUTH CRAM-MD5 XPLAIN\r\n", { 0 }, TRANSFER_NO_ANSWER,
 	  "the server offers neither AUTH PLAIN nor LOGIN", "EHLO mon.test\n" },
@@ -911,9 +911,9 @@ static const struct {
 	  "timeout in the TLS handshake", "STARTTLS\n" },
 	{ MAIL_TLS_REQUIRED, "250-STARTTLS\r\n", { "STARTTLS", CLOSE, "220 go\r\n", 0 }, TRANSFER_NO_ANSWER, NULL,
 	  "STARTTLS\n" },
-	{ MAIL_TLS_IF_OFFERED, "250-AUTH PLAIN\r\n", { 0 }, TRANSFER_ANSWERED, "accepted", "AUTH PLAIN" },
+	{ MAIL_TLS_IF_OFFERED, "250-AUTH PLAIN\r\n", { 0 }, TRANSFER_ANSWERED, "accepted: 250 fine", "AUTH PLAIN" },
 	{ MAIL_TLS_IF_OFFERED, "250-STARTTLS\r\n250-AUTH PLAIN\r\n", { "STARTTLS", SAY, "454 not now\r\n", 0 },
-	  TRANSFER_ANSWERED, "accepted", "STARTTLS\nAUTH PLAIN" },
+	  TRANSFER_ANSWERED, "accepted: 250 fine", "STARTTLS\nAUTH PLAIN" },
 	{ MAIL_TLS_IMPLICIT, "", { "greeting", STALL, NULL, 0 }, TRANSFER_NO_ANSWER,
 	  "timeout in the TLS handshake", NULL },
 	{ MAIL_TLS_IMPLICIT, "", { 0 }, TRANSFER_NO_ANSWER, NULL, NULL },

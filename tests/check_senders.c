@@ -609,7 +609,7 @@ static const struct email_row email_rows[] = {
 	{ "", "421 too busy\r\n", DELIVERY_RETRY, false, "too busy" },
 	{ "", "554 go away\r\n", DELIVERY_REFUSED, false, "go away" },
 	{ "", CLOSE, DELIVERY_RETRY, false, "127.0.0.1: " },
-	{ "AUTH", "535 5.7.8 no\r\n", DELIVERY_REFUSED, false, "535" },
+	{ "AUTH", "535 5.7.8 no\r\n", DELIVERY_RETRY, false, "535" },
 	{ "AUTH", "454 later\r\n", DELIVERY_RETRY, false, "later" },
 	{ "MAIL", "550 not you\r\n", DELIVERY_REFUSED, false, "not you" },
 	{ "MAIL", "451 later\r\n", DELIVERY_RETRY, false, "later" },

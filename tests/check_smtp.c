@@ -151,34 +151,34 @@ struct dialogue {
 static const struct dialogue dialogues[] = {
 	/* the usual ones */
 	{ "plain", NEVER, false, 0, { HELLO, OK, OK, OK, "354 go on\r\n", OK },
-	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 	{ "forwarded (251, 252) is accepted", NEVER, false, 0,
 	  { HELLO, OK, "251 will forward\r\n", "252 will try\r\n", "354 go on\r\n", OK },
-	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 	{ "AUTH PLAIN", NEVER, true, 0,
 	  { HELLO_AUTH("LOGIN PLAIN"), "235 in\r\n", OK, OK, OK, "354 go on\r\n", OK },
 	  EHLO "AUTH PLAIN AHVzZXIAaHVudGVyMg==\r\n" FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false,
-	  "accepted" },
+	  "accepted: 250 fine" },
 	{ "AUTH LOGIN", NEVER, true, 0,
 	  { HELLO_AUTH("LOGIN"), "334 VXNlcm5hbWU6\r\n", "334 UGFzc3dvcmQ6\r\n", "235 in\r\n", OK, OK, OK,
 	    "354 go on\r\n", OK },
 	  EHLO "AUTH LOGIN\r\ndXNlcg==\r\naHVudGVyMg==\r\n" FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false,
-	  "accepted" },
+	  "accepted: 250 fine" },
 	{ "STARTTLS", REQUIRED, true, 0,
 	  { HELLO_TLS, "220 go\r\n", "250-peer\r\n250 AUTH PLAIN\r\n", "235 in\r\n", OK, OK, OK, "354 go on\r\n",
 	    OK },
 	  EHLO "STARTTLS\r\n[TLS]" EHLO "AUTH PLAIN AHVzZXIAaHVudGVyMg==\r\n" FROM TO_BOTH MAIL QUIT, SMTP_DONE,
-	  250, false, false, "accepted" },
+	  250, false, false, "accepted: 250 fine" },
 	{ "STARTTLS if offered, and it is", OFFERED, false, 0,
 	  { HELLO_TLS, "220-go\r\n220 now\r\n", OK, OK, OK, OK, "354 go on\r\n", OK },
-	  EHLO "STARTTLS\r\n[TLS]" EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO "STARTTLS\r\n[TLS]" EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 	{ "STARTTLS if offered, and it is not", OFFERED, false, 0, { HELLO, OK, OK, OK, "354 go on\r\n", OK },
-	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 	{ "STARTTLS if offered, and then refused", OFFERED, false, 0,
 	  { HELLO_TLS, "454 not now\r\n", OK, OK, OK, "354 go on\r\n", OK },
-	  EHLO "STARTTLS\r\n" FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO "STARTTLS\r\n" FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 	{ "STARTTLS though offered is not wanted", NEVER, false, 0, { HELLO_TLS, OK, OK, OK, "354 go on\r\n", OK },
-	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 
 	/* STARTTLS and what may go wrong with it */
 	{ "offered in the greeting line only", REQUIRED, false, 0, { "220 peer\r\n", "250-STARTTLS\r\n250 X\r\n" },
@@ -197,7 +197,7 @@ static const struct dialogue dialogues[] = {
 	  "the server offers neither AUTH PLAIN nor LOGIN" },
 	{ "STARTTLS offered again under TLS", REQUIRED, false, 0,
 	  { HELLO_TLS, "220 go\r\n", "250-peer\r\n250 STARTTLS\r\n", OK, OK, OK, "354 go on\r\n", OK },
-	  EHLO "STARTTLS\r\n[TLS]" EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO "STARTTLS\r\n[TLS]" EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 
 	/* AUTH */
 	{ "AUTH in the old form and any case", NEVER, true, 0,
@@ -291,7 +291,7 @@ static const struct dialogue dialogues[] = {
 	  SMTP_REFUSED, 421, false, false, "RCPT TO: ops@example.com: 421 closing" },
 	{ "what comes after the end is not heard", NEVER, false, 0,
 	  { HELLO, OK, OK, OK, "354 go on\r\n", "250 fine\r\n554 or not\r\n", "junk\r\n" },
-	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted" },
+	  EHLO FROM TO_BOTH MAIL QUIT, SMTP_DONE, 250, false, false, "accepted: 250 fine" },
 };
 
 static struct smtp *new_of(const struct dialogue *dialogue)

@@ -180,14 +180,20 @@ static struct transfer *email_send(struct delivery *delivery, const struct addre
 	return transfer;
 }
 
-/* RFC 5321 4.2.1: 4xx asks to try again, 5xx is final, and that holds for a refused password (535) as well. */
+/* RFC 5321 4.2.1: 4xx asks to try again, 5xx is final. But a login that is refused (RFC 4954 section 6: 530, 534, 535,
+ * 538) says nothing of the message: somebody will mend the password, and then all that waited goes out. */
+static bool is_about_login(int status)
+{
+	return status >= 530 && status <= 539;
+}
+
 static void email_judge(const struct delivery *delivery, const struct transfer_answer *answer,
 			struct delivery_outcome *outcome)
 {
 	(void)delivery;
 	if (answer->kind == TRANSFER_ANSWERED)
 		outcome->status = DELIVERY_DONE;
-	else if (answer->status >= 400 && answer->status <= 499)
+	else if ((answer->status >= 400 && answer->status <= 499) || is_about_login(answer->status))
 		outcome->status = DELIVERY_RETRY;
 	outcome->partly = answer->partly;
 }

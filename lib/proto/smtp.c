@@ -247,7 +247,7 @@ static void scrub_secrets(const struct smtp *smtp, struct str *text)
 }
 
 /* "550 no such user": scrubbed first, for cutting or escaping could split a secret. */
-static void add_refusal(const struct smtp *smtp, struct str *out, size_t bytes_max)
+static void add_reply(const struct smtp *smtp, struct str *out, size_t bytes_max)
 {
 	const struct str *text = &smtp->reply.text;
 	AUTO(str) struct str words = { 0 };
@@ -272,14 +272,16 @@ static void refused(struct smtp *smtp)
 		str_add_clean(&smtp->text, to, strlen(to), ADDRESS_BYTES_MAX);
 		str_add(&smtp->text, ": ");
 	}
-	add_refusal(smtp, &smtp->text, WORDS_BYTES_MAX);
+	add_reply(smtp, &smtp->text, WORDS_BYTES_MAX);
 	smtp->refused_code = smtp->reply.code;
 	over(smtp, SMTP_REFUSED);
 }
 
 static void accepted(struct smtp *smtp)
 {
-	str_add(&smtp->text, "accepted");
+	str_add(&smtp->text, smtp->to_refused > 0 ? "accepted" : "accepted: ");
+	if (smtp->to_refused == 0)
+		add_reply(smtp, &smtp->text, WORDS_BYTES_MAX);
 	if (smtp->to_refused > 0)
 		str_addf(&smtp->text, ", but not for %s", smtp->refusals.data);
 	if (smtp->to_refused > REFUSALS_SHOWN_MAX)
@@ -403,7 +405,7 @@ static void recipient_refused(struct smtp *smtp)
 		str_add(&smtp->refusals, smtp->to_refused > 1 ? "; " : "");
 		str_add_clean(&smtp->refusals, to, strlen(to), ADDRESS_BYTES_MAX);
 		str_add(&smtp->refusals, ": ");
-		add_refusal(smtp, &smtp->refusals, REFUSAL_BYTES_MAX);
+		add_reply(smtp, &smtp->refusals, REFUSAL_BYTES_MAX);
 	}
 	say_recipient(smtp);
 }
