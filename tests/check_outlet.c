@@ -159,6 +159,23 @@ START_TEST(test_groups_wait_for_company)
 }
 END_TEST
 
+START_TEST(test_what_the_store_has_not_noted_counts_as_on_its_way)
+{
+	struct outlet *outlet = make_outlet();
+
+	for (int i = 0; i < 3; i++)
+		line_up(outlet, i + 1, 0);
+	outlet->flights = OUTLET_FLIGHTS_MAX - 1;
+	ck_assert_ptr_nonnull(outlet_next(outlet, S));
+	outlet->unsettled = 1;
+	ck_assert_ptr_null(outlet_next(outlet, S));
+	ck_assert_int_eq(outlet_due(outlet, S), INT64_MAX);
+	outlet->unsettled = 0;
+	ck_assert_ptr_nonnull(outlet_next(outlet, S));
+	outlet_free(outlet);
+}
+END_TEST
+
 START_TEST(test_a_sender_that_is_gone_sends_nothing)
 {
 	struct outlet *outlet = make_outlet();
@@ -184,6 +201,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_backoff, 0, (int)(sizeof(backoff_rows) / sizeof(backoff_rows[0])));
 	tcase_add_test(tests, test_rate);
 	tcase_add_test(tests, test_groups_wait_for_company);
+	tcase_add_test(tests, test_what_the_store_has_not_noted_counts_as_on_its_way);
 	tcase_add_test(tests, test_a_sender_that_is_gone_sends_nothing);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);

@@ -149,13 +149,24 @@ static void delivered_partly(struct notifier *notifier, const struct letter *let
 	note_trouble(notifier, letter->outlet, answer);
 }
 
+/* The store knows of a delivery, or does not answer: then to go on matters more. */
+static void on_settled(void *arg, bool durable)
+{
+	struct outlet *outlet = arg;
+
+	(void)durable;
+	outlet->unsettled--;
+	notifier_rearm(outlet->notifier);
+}
+
 static void letter_delivered(struct notifier *notifier, struct letter *letter, const struct delivery_outcome *outcome)
 {
 	struct store_batch *batch = store_batch_new();
 	char *title = message_title(letter->message);
 
 	store_drop_message(batch, letter->row.id);
-	notifier_commit(notifier, batch);
+	letter->outlet->unsettled++;
+	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, on_settled, letter->outlet);
 	log_info("delivered to %s: %s (%s)", letter->row.sender, title, outcome->text);
 	free(title);
 	outlet_succeeded(letter->outlet, notifier_now(notifier).mono_us);

@@ -167,6 +167,12 @@ static size_t flights_allowed(const struct outlet *outlet)
 	return outlet->failures >= FAILURES_UNTIL_SINGLE ? 1 : OUTLET_FLIGHTS_MAX;
 }
 
+/* What is delivered counts as on its way until the store knows, so that a crash repeats no more than this. */
+static bool is_busy(const struct outlet *outlet)
+{
+	return outlet->flights + outlet->unsettled >= flights_allowed(outlet);
+}
+
 static bool may_try(const struct letter *letter)
 {
 	return letter->state == LETTER_READY && letter->after == NULL;
@@ -176,7 +182,7 @@ struct letter *outlet_next(const struct outlet *outlet, int64_t mono_us)
 {
 	struct letter *letter;
 
-	if (outlet->config == NULL || outlet->flights >= flights_allowed(outlet) || mono_us < outlet->gate_mono_us)
+	if (outlet->config == NULL || is_busy(outlet) || mono_us < outlet->gate_mono_us)
 		return NULL;
 	list_each(letter, &outlet->letters, struct letter, node)
 		if (may_try(letter) && letter->try_mono_us <= mono_us)
@@ -202,8 +208,8 @@ int64_t outlet_due(const struct outlet *outlet, int64_t mono_us)
 	int64_t due_us = groups_due(outlet, mono_us);
 	struct letter *letter;
 
-	/* A delivery that ends runs the notifier again: while all flights are taken nothing else is due. */
-	if (outlet->config == NULL || outlet->flights >= flights_allowed(outlet))
+	/* A delivery that ends, or is noted, runs the notifier again: while all flights are taken nothing is due. */
+	if (outlet->config == NULL || is_busy(outlet))
 		return due_us;
 	list_each(letter, &outlet->letters, struct letter, node) {
 		if (!may_try(letter))

@@ -54,7 +54,8 @@ struct outlet {
 	const struct sender_config *config; /* NULL: no such sender in the configuration now */
 	struct list groups;      /* struct group, oldest first */
 	struct list letters;     /* struct letter, oldest first */
-	size_t flights;
+	size_t flights;          /* being delivered */
+	size_t unsettled;        /* delivered, but the store has not noted it: after a crash they would go out again */
 	int failures;            /* in a row */
 	int64_t failing_since_mono_us;
 	int64_t gate_mono_us;    /* while failing: nobody tries before this */

@@ -145,7 +145,7 @@ ok(code == 0 and time.monotonic() - begin < 5 and show("Result") == "success", "
 ok(run("portbell", "status")[0] == 3, "portbell status: exit 3 when it does not run")
 os.makedirs("/tmp/books", exist_ok=True)
 run("cp", "-r", "/var/lib/portbell", "/tmp/books/state")
-storm.check_books("/tmp/books", hook, kills, 64)
+storm.check_books("/tmp/books", hook, kills, 4)
 run("rm", "-rf", "/tmp/books")
 
 # Watchdog --------------------------------------------------------------------------------------------------------------------
