@@ -155,7 +155,7 @@ static void on_settled(void *arg, bool durable)
 	struct outlet *outlet = arg;
 
 	(void)durable;
-	outlet->unsettled--;
+	outlet_settled(outlet, notifier_now(outlet->notifier).mono_us);
 	notifier_rearm(outlet->notifier);
 }
 
@@ -165,7 +165,7 @@ static void letter_delivered(struct notifier *notifier, struct letter *letter, c
 	char *title = message_title(letter->message);
 
 	store_drop_message(batch, letter->row.id);
-	letter->outlet->unsettled++;
+	outlet_settle(letter->outlet, notifier_now(notifier).mono_us);
 	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, on_settled, letter->outlet);
 	log_info("delivered to %s: %s (%s)", letter->row.sender, title, outcome->text);
 	free(title);

@@ -170,7 +170,22 @@ static size_t flights_allowed(const struct outlet *outlet)
 /* What is delivered counts as on its way until the store knows, so that a crash repeats no more than this. */
 static bool is_busy(const struct outlet *outlet)
 {
-	return outlet->flights + outlet->unsettled >= flights_allowed(outlet);
+	const size_t unsettled = outlet->store_is_slow ? 0 : outlet->unsettled;
+
+	return outlet->flights + unsettled >= flights_allowed(outlet);
+}
+
+void outlet_settle(struct outlet *outlet, int64_t mono_us)
+{
+	if (outlet->unsettled++ == 0)
+		outlet->unsettled_mono_us = mono_us;
+}
+
+void outlet_settled(struct outlet *outlet, int64_t mono_us)
+{
+	outlet->unsettled--;
+	outlet->store_is_slow = mono_us - outlet->unsettled_mono_us > OUTLET_STORE_SLOW_MS * US_PER_MS;
+	outlet->unsettled_mono_us = mono_us;
 }
 
 static bool may_try(const struct letter *letter)

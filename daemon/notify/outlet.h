@@ -17,7 +17,7 @@
 
 struct notifier;
 
-enum { OUTLET_FLIGHTS_MAX = 4, OUTLET_TROUBLE_AFTER_S = 300 };
+enum { OUTLET_FLIGHTS_MAX = 4, OUTLET_TROUBLE_AFTER_S = 300, OUTLET_STORE_SLOW_MS = 300 };
 
 /* Notices of one group key that wait for company. */
 struct group {
@@ -56,6 +56,8 @@ struct outlet {
 	struct list letters;     /* struct letter, oldest first */
 	size_t flights;          /* being delivered */
 	size_t unsettled;        /* delivered, but the store has not noted it: after a crash they would go out again */
+	int64_t unsettled_mono_us; /* since when the store has had one to note */
+	bool store_is_slow;      /* then messages that go out matter more than that none is repeated */
 	int failures;            /* in a row */
 	int64_t failing_since_mono_us;
 	int64_t gate_mono_us;    /* while failing: nobody tries before this */
@@ -87,6 +89,10 @@ int64_t outlet_allowance_at(const struct outlet *outlet, int64_t mono_us);
 struct letter *outlet_next(const struct outlet *outlet, int64_t mono_us);
 /* When outlet_next() or a group may have something; INT64_MAX: nothing waits. */
 int64_t outlet_due(const struct outlet *outlet, int64_t mono_us);
+
+/* A delivery has been handed to the store; it has noted one (or does not answer). */
+void outlet_settle(struct outlet *outlet, int64_t mono_us);
+void outlet_settled(struct outlet *outlet, int64_t mono_us);
 
 /* Notes how a try ended. `jitter` is 0..255, chance. */
 void outlet_succeeded(struct outlet *outlet, int64_t mono_us);

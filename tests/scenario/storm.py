@@ -98,7 +98,8 @@ def check_books(work, hook, kills, flights):
     count = sum(len(times) - 1 for times in repeats.values())
     harness.ok(not unexplained, f"{count} repeats in {len(kills)} kills, each in flight when the process died",
                unexplained[:10])
-    each = [sum(1 for times in repeats.values() if times[0] <= kill <= times[0] + 1.0) for kill in kills]
+    first_after = [min((k for k in kills if k >= times[0]), default=0) for times in repeats.values()]
+    each = [first_after.count(kill) for kill in kills]
     harness.ok(max(each, default=0) <= flights, f"at most {flights} of a kill (most: {max(each, default=0)})", each)
 
 
