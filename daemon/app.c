@@ -78,7 +78,7 @@ static void on_result(struct app *app, struct result *result)
 	if (target == NULL || target->watched.config->paused)
 		return; /* it was removed or changed while the probe was in flight */
 	evaluator_next(&target->watched.config->rules, &target->watched.standing, result,
-		       ledger_own_trouble(app->ledger), clock_unix_us(), &changes);
+		       reason_is_ours(result->reason) && ledger_explains_unknown(app->ledger), clock_unix_us(), &changes);
 	target_take_result(target, result);
 	for (size_t i = 0; i < changes.count; i++) {
 		if (!changes.list[i].quiet)
@@ -123,6 +123,8 @@ static void on_stats(struct app *app, struct prober_report *report, int64_t mono
 {
 	struct crew *crew = &app->crew[report->prober];
 
+	if (report->as.stats.resolver_refused && !crew->stats.resolver_refused)
+		log_error("the resolver's new settings cannot be used, probes keep those before");
 	crew->stats = report->as.stats;
 	if (crew->stats.waiting == 0 && crew->stats.discarded == 0)
 		crew->crowded_since_mono_us = 0;
@@ -167,7 +169,7 @@ static void watch_store(struct app *app, int64_t mono_us)
 	store_tick(app->store, mono_us);
 	store_get_health(app->store, mono_us, &health);
 	const bool slow = health.oldest_pending_us > 5 * US_PER_S;
-	const char *text = health.error[0] != '\0' ? health.error : "it does not answer";
+	const char *text = health.failing ? health.error : "it does not answer";
 
 	ledger_self(app->ledger, REASON_DISK_FULL, health.failing && health.disk_full ? text : NULL);
 	ledger_self(app->ledger, REASON_STORE_FAILED, (health.failing || slow) && !health.disk_full ? text : NULL);
@@ -198,14 +200,6 @@ static void feed_watchdog(struct app *app, int64_t mono_us)
 			return;
 	app->watchdog_mono_us = mono_us;
 	service_watchdog();
-}
-
-void app_on_sender_trouble(void *arg, const char *text)
-{
-	struct ledger *ledger = arg;
-
-	ledger_self(ledger, REASON_SENDER_FAILED, text);
-	ledger_commit(ledger);
 }
 
 /* The senders' resolver */
@@ -291,6 +285,28 @@ static void stop_if_done(struct app *app, int64_t mono_us)
 		event_base_loopbreak(app->base);
 }
 
+/* A certificate whose incident was held back because it had one in the last 7 days may be told when they are over. */
+static void look_at_certificates_again(struct app *app)
+{
+	struct target *target, *next;
+	struct change change;
+
+	HASH_ITER(by_name, app->board.names, target, next) {
+		const struct watched *watched = &target->watched;
+
+		if (evaluator_certificate_change(&watched->config->rules, &watched->standing, clock_unix_us(), &change) &&
+		    ledger_open_incident(app->ledger, watched->config->name, CHECK_CERTIFICATE) == NULL)
+			ledger_change(app->ledger, watched->config->name, &change);
+	}
+}
+
+static void every_hour(struct app *app)
+{
+	store_drop_dead_before(ledger_batch(app->ledger), clock_unix_us() - DEAD_LETTERS_KEPT_S * US_PER_S);
+	look_at_certificates_again(app);
+	notifier_clean(app->notifier);
+}
+
 static void every_second(struct app *app, int64_t mono_us)
 {
 	app->ticks++;
@@ -299,7 +315,7 @@ static void every_second(struct app *app, int64_t mono_us)
 	if (app->ticks % REMIND_EVERY_TICKS == 0)
 		ledger_remind(app->ledger);
 	if (app->ticks % CLEAN_EVERY_TICKS == 0)
-		store_drop_dead_before(ledger_batch(app->ledger), clock_unix_us() - DEAD_LETTERS_KEPT_S * US_PER_S);
+		every_hour(app);
 	ledger_commit(app->ledger);
 	free_retired(app);
 	renew_resolver(app);
@@ -364,8 +380,22 @@ static void drop_check(struct app *app, struct target *target, enum check check)
 	store_level(app, target, &(struct change){ .check = check });
 }
 
-static void on_target_changed(void *arg, struct target *target, const struct target_config *next)
+/* What another address or name showed says nothing of this one. */
+static void drop_certificates(struct app *app, const struct target *target)
 {
+	const struct standing *standing = &target->watched.standing;
+
+	for (size_t i = 0; i < standing->certificate_count; i++)
+		store_drop_certificate(ledger_batch(app->ledger), target->watched.config->name,
+				       standing->certificates[i].certificate.fingerprint);
+}
+
+void app_drop_checks(void *arg, struct target *target, const struct target_config *next)
+{
+	struct app *app = arg;
+
+	if (target->watched.config->identity != next->identity)
+		drop_certificates(app, target);
 	if (next->rules.latency_warning_us == 0 && next->rules.latency_critical_us == 0)
 		drop_check(arg, target, CHECK_LATENCY);
 	if (!next->tls || !next->rules.certificate)
@@ -376,7 +406,7 @@ static void on_target_changed(void *arg, struct target *target, const struct tar
 void app_apply(struct app *app, struct generation *generation)
 {
 	const struct board_changes changes = {
-		.removed = on_target_removed, .changed = on_target_changed, .arg = app
+		.removed = on_target_removed, .changed = app_drop_checks, .arg = app
 	};
 	const struct resolver_options resolver = app_resolver_options(generation->config);
 
@@ -384,12 +414,10 @@ void app_apply(struct app *app, struct generation *generation)
 		app->resolver_is_stale =
 			app->resolver_is_stale || resolvers_differ(app->generation->config, generation->config);
 		app->retired[app->retired_count++] = app->generation;
-	} else {
-		ledger_set_config(app->ledger, generation->config);
 	}
+	ledger_set_config(app->ledger, generation->config);
 	board_put_up(&app->board, generation, &changes);
 	app->generation = generation;
-	ledger_set_config(app->ledger, generation->config);
 	notifier_set_config(app->notifier, generation->config);
 	log_set_level(generation->config->daemon.log_level);
 	for (size_t i = 0; i < app->crew_count; i++) {
@@ -451,6 +479,8 @@ void app_on_loaded(void *arg, struct generation *generation, const struct report
 		refuse(app, report);
 	ledger_commit(app->ledger);
 	app_answer_reload(app, report, good);
+	if (app->stop_by_mono_us != 0)
+		return;
 	show_status(app);
 	service_ready();
 	if (app->load_again) {
@@ -463,7 +493,10 @@ void app_reload(struct app *app, struct control_call *call)
 {
 	if (app->stop_by_mono_us != 0 || app->retired_count == sizeof(app->retired) / sizeof(app->retired[0])) {
 		if (call != NULL)
-			control_answer_error(call, "busy", "earlier reloads are still settling: try again in a moment");
+			control_answer_error(call, "busy",
+					     "portbelld stops, or earlier reloads are still settling: try again in a moment");
+		else
+			log_warning("SIGHUP is not heard: earlier reloads are still settling, or we stop");
 		return;
 	}
 	if (app->loading && call != NULL) {
@@ -475,11 +508,7 @@ void app_reload(struct app *app, struct control_call *call)
 		app->load_again = true;
 		return;
 	}
-	if (call != NULL) {
-		app->reload_calls = mem_grow(app->reload_calls, &app->reload_call_capacity, app->reload_call_count + 1,
-					     sizeof(struct control_call *));
-		app->reload_calls[app->reload_call_count++] = call;
-	}
+	app->reload_call = call;
 	app->loading = true;
 	service_reloading(clock_mono_us());
 	loader_start(app->loader, app->file, app->generation);
@@ -513,9 +542,10 @@ static void dump_state(const struct app *app)
 		const struct prober_stats *stats = &app->crew[i].stats;
 
 		log_info("state: prober %zu: %" PRIu64 " probes/s, %zu in flight, %zu waiting, lag p99 %" PRId64
-			 " us, loop late at most %" PRId64 " us",
+			 " us, loop late at most %" PRId64 " us, chains verified %" PRIu64 ", known %" PRIu64,
 			 i, stats->started, stats->in_flight, stats->waiting,
-			 histogram_percentile_us(&stats->lag, 99), stats->loop_late_us);
+			 histogram_percentile_us(&stats->lag, 99), stats->loop_late_us, stats->verdicts_made,
+			 stats->verdicts_cached);
 	}
 	log_info("state: %zu incidents open, %zu messages waiting, %zu being delivered",
 		 ledger_open_count(app->ledger), notifier_waiting(app->notifier), notifier_in_flight(app->notifier));

@@ -137,13 +137,12 @@ void app_answer_reload(struct app *app, const struct report *report, bool applie
 {
 	AUTO(string) char *text = applied ? summary(app, report) : mistakes(report);
 
-	for (size_t i = 0; i < app->reload_call_count; i++) {
-		if (applied)
-			control_answer(app->reload_calls[i], text);
-		else
-			control_answer_error(app->reload_calls[i], "config_refused", text);
-	}
-	app->reload_call_count = 0;
+	if (app->reload_call == NULL)
+		return;
+	if (applied)
+		control_answer(TAKE(app->reload_call), text);
+	else
+		control_answer_error(TAKE(app->reload_call), "config_refused", text);
 }
 
 /* test */

@@ -52,8 +52,7 @@ struct app {
 	struct ledger *ledger;
 	struct loader *loader;
 	struct control *control;
-	struct control_call **reload_calls; /* who waits for the load under way */
-	size_t reload_call_count, reload_call_capacity;
+	struct control_call *reload_call; /* who waits for the load under way; NULL: nobody */
 	bool loading;
 	bool load_again;         /* asked for while loading */
 	char *config_error;      /* why the last reload was refused; NULL: it was not */
@@ -63,13 +62,13 @@ struct app {
 	unsigned ticks;
 };
 
-/* app.c: what goes on while it runs. The callbacks' arg is the app, but for app_on_sender_trouble: the ledger. */
+/* app.c: what goes on while it runs. The callbacks' arg is the app. */
 void app_on_reports(evutil_socket_t fd, short what, void *arg);
 void app_on_tick(evutil_socket_t fd, short what, void *arg); /* events[0]: hurried when we stop */
 void app_on_signal(evutil_socket_t number, short what, void *arg);
 void app_on_loaded(void *arg, struct generation *generation, const struct report *report);
-void app_on_sender_trouble(void *arg, const char *text);
 bool app_find_subject(void *arg, const char *name, struct ledger_subject *subject);
+void app_drop_checks(void *arg, struct target *target, const struct target_config *next);
 /* Puts a generation to work. */
 void app_apply(struct app *app, struct generation *generation);
 struct resolver_options app_resolver_options(const struct config *config);

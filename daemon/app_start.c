@@ -146,7 +146,6 @@ static char *control_path(const struct config *config)
 
 	if (directory == NULL)
 		directory = mem_strdup("/run/portbell");
-	mkdir(directory, 0750); /* it may be there; if not and it cannot be made, the socket's error says so */
 	return mem_printf("%s/control.sock", directory);
 }
 
@@ -159,6 +158,9 @@ static bool open_store(struct app *app, const struct config *config, struct stor
 	app->store = store_open(path, clock_unix_us(), state, err);
 	if (app->store == NULL)
 		return false;
+	if ((*state)->skipped_rows > 0)
+		log_warning("%zu rows of %s are not understood and left out: written by another version, or damaged",
+			    (*state)->skipped_rows, path);
 	if ((*state)->moved_aside)
 		log_write(LOG_LEVEL_ERROR, LOG_STATE_MOVED_ASIDE, NULL,
 			  "the state in %s cannot be used (%s): it was moved to %s and a new one is begun; open incidents are "
@@ -193,7 +195,7 @@ static bool start_notifying(struct app *app, const struct config *config, struct
 		.hooks = {
 			.thread = ledger_thread,
 			.grouped = ledger_grouped,
-			.trouble = app_on_sender_trouble,
+			.trouble = ledger_sender_trouble,
 			.arg = app->ledger,
 		},
 		.now = clock_now,
@@ -216,6 +218,34 @@ static void restore_unknown(struct app *app)
 	}
 }
 
+/* The configuration may have changed while we were not running. */
+static void drop_what_is_not_watched(struct app *app, const struct store_state *state)
+{
+	struct target *target, *next;
+
+	for (size_t i = 0; i < state->level_count; i++)
+		if (board_find(&app->board, state->levels[i].target) == NULL)
+			store_drop_target(ledger_batch(app->ledger), state->levels[i].target);
+	for (size_t i = 0; i < state->certificate_count; i++)
+		if (board_find(&app->board, state->certificates[i].target) == NULL)
+			store_drop_target(ledger_batch(app->ledger), state->certificates[i].target);
+	HASH_ITER(by_name, app->board.names, target, next)
+		app_drop_checks(app, target, target->watched.config);
+}
+
+/* A level whose incident is not there was told to nobody: it has to be found again. A certificate's may have been held
+ * back, and is looked at each hour. */
+static void forget_untold_levels(struct app *app)
+{
+	static const enum check checks[] = { CHECK_AVAILABILITY, CHECK_LATENCY };
+	struct target *target, *next;
+
+	HASH_ITER(by_name, app->board.names, target, next)
+		for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
+			if (ledger_open_incident(app->ledger, target->watched.config->name, checks[i]) == NULL)
+				target->watched.standing.checks[checks[i]] = (struct verdict){ 0 };
+}
+
 static void restore(struct app *app, struct store_state *state)
 {
 	ledger_restore(app->ledger, state);
@@ -226,6 +256,8 @@ static void restore(struct app *app, struct store_state *state)
 		notifier_assume_trouble(app->notifier);
 	ledger_self(app->ledger, REASON_CONFIG_REFUSED, NULL);
 	ledger_unwatch_missing(app->ledger);
+	drop_what_is_not_watched(app, state);
+	forget_untold_levels(app);
 	ledger_commit(app->ledger);
 }
 
@@ -301,6 +333,19 @@ void app_run(struct app *app)
 	event_base_dispatch(app->base);
 }
 
+/* What the probers said last. */
+static void free_reports(struct app *app)
+{
+	struct prober_report *report;
+	struct list reports;
+
+	if (app->reports == NULL)
+		return;
+	inbox_take(app->reports, &reports);
+	list_each(report, &reports, struct prober_report, item)
+		prober_report_free(report);
+}
+
 /* The reverse of the start. */
 void app_free(struct app *app)
 {
@@ -326,10 +371,10 @@ void app_free(struct app *app)
 		prober_free(app->crew[i].prober);
 	for (size_t i = 0; i < app->event_count; i++)
 		event_free(app->events[i]);
+	free_reports(app);
 	inbox_free(app->reports);
 	if (app->base != NULL)
 		event_base_free(app->base);
-	free(app->reload_calls);
 	free(app->config_error);
 	free(app->status_shown);
 	free(app->crew);

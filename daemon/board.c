@@ -66,6 +66,8 @@ static void put_up_one(struct board *board, const struct target_config *config, 
 		result_init(&target->watched.last, watch->id);
 	} else {
 		changes->changed(changes->arg, target, config);
+		if (target->watched.config->paused != config->paused)
+			standing_forget_rows(&target->watched.standing);
 		HASH_DELETE(by_name, board->names, target);
 	}
 	hang_up(board, target, config);

@@ -40,6 +40,7 @@ struct ledger {
 	struct notifier *notifier;
 	struct entry *numbers;
 	struct entry *keys;
+	size_t self_count;       /* of the open ones */
 	struct list recent;
 	struct list pending;
 	struct store_batch *batch;
@@ -94,6 +95,7 @@ static struct entry *add_entry(struct ledger *ledger, struct incident *incident)
 	if (incident->ended_unix_us == 0) {
 		entry->key = key_of(incident->target, incident->check, incident->reason);
 		HASH_ADD_KEYPTR(by_key, ledger->keys, entry->key, strlen(entry->key), entry);
+		ledger->self_count += incident->check == CHECK_SELF;
 	}
 	return entry;
 }
@@ -103,6 +105,7 @@ static void close_key(struct ledger *ledger, struct entry *entry)
 	if (entry->key == NULL)
 		return;
 	HASH_DELETE(by_key, ledger->keys, entry);
+	ledger->self_count -= entry->incident->check == CHECK_SELF;
 	free(TAKE(entry->key));
 }
 
@@ -143,12 +146,14 @@ static void free_recent(struct recent *recent)
 
 static bool opened_lately(struct ledger *ledger, const char *target, const struct change *change)
 {
-	const int64_t oldest_unix_us = unix_us(ledger) - CERTIFICATE_OPENS_AGAIN_AFTER_S * US_PER_S;
+	const int64_t seven_days_us = CERTIFICATE_OPENS_AGAIN_AFTER_S * US_PER_S;
+	const int64_t oldest_unix_us = unix_us(ledger) - seven_days_us;
 	struct recent *recent;
 	bool found = false;
 
 	list_each(recent, &ledger->recent, struct recent, node) {
-		if (recent->opened_unix_us < oldest_unix_us) {
+		/* One in the future was opened by a clock that was wrong. */
+		if (recent->opened_unix_us < oldest_unix_us || recent->opened_unix_us > oldest_unix_us + seven_days_us) {
 			free_recent(recent);
 			continue;
 		}
@@ -202,6 +207,13 @@ static void fill_certificate(const struct tls_facts *facts, enum reason reason,
 		.not_after_unix_s = shown->not_after_unix_s,
 		.fingerprint = fingerprint,
 	};
+}
+
+/* Of several nodes the last one asked may show another certificate than the incident is about. */
+static bool shows_certificate(const struct incident *incident, const struct tls_facts *facts)
+{
+	return !incident->has_fingerprint ||
+	       memcmp(facts->chain[0].fingerprint, incident->fingerprint, FINGERPRINT_BYTES) == 0;
 }
 
 /* What labels are made of stays as it was when the incident opened: machines know it by them. */
@@ -277,7 +289,7 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 		item.description = config->description;
 		item.runbook = config->runbook;
 	}
-	if (subject->facts != NULL && subject->facts->chain_count > 0) {
+	if (subject->facts != NULL && subject->facts->chain_count > 0 && shows_certificate(incident, subject->facts)) {
 		fill_certificate(subject->facts, incident->reason, &certificate, fingerprint);
 		item.certificate = &certificate;
 	}
@@ -380,6 +392,7 @@ static void tell(struct ledger *ledger, struct entry *entry, enum event_kind eve
 		const struct route_table table = route_table(ledger);
 
 		telling.event = EVENT_PROBLEM;
+		route_subject.match.values[MATCH_EVENT] = event_name(EVENT_PROBLEM);
 		route_each(&table, &route_subject, tell_new, &telling);
 	}
 	store_put_incident(ledger_batch(ledger), incident);
@@ -565,17 +578,29 @@ static void remind(struct ledger *ledger, struct entry *entry)
 		.route_subject = &route_subject,
 	};
 	const size_t notices_before = entry->notices;
+	bool somebody_knows = false;
 
 	ledger->options.subject(ledger->options.arg, incident->target, &subject);
+	if (subject.config != NULL && subject.config->paused)
+		return;
 	fill_subject(ledger, incident, EVENT_REMINDER, &subject, &route_subject);
 	for (size_t i = 0; i < incident->told_count; i++) {
-		const struct told *told = &incident->told[i];
+		struct told *told = &incident->told[i];
 		const struct route *route = route_of(&table, &route_subject, told->sender);
 		const int64_t every_ms = route_remind_ms(route, incident->check, incident->level);
 
-		if (every_ms > 0 && now_unix_us - told->at_unix_us >= every_ms * US_PER_MS &&
-		    config_sender(ledger->config, told->sender) != NULL)
+		if (config_sender(ledger->config, told->sender) == NULL)
+			continue;
+		somebody_knows = true;
+		if (told->at_unix_us > now_unix_us) /* the clock was set back */
+			told->at_unix_us = now_unix_us;
+		if (every_ms > 0 && now_unix_us - told->at_unix_us >= every_ms * US_PER_MS)
 			write_notice(&telling, route, told->sender);
+	}
+	if (!somebody_knows) { /* whoever was told has left the configuration */
+		telling.event = EVENT_PROBLEM;
+		route_subject.match.values[MATCH_EVENT] = event_name(EVENT_PROBLEM);
+		route_each(&table, &route_subject, tell_new, &telling);
 	}
 	if (entry->notices != notices_before)
 		store_put_incident(ledger_batch(ledger), incident);
@@ -699,8 +724,8 @@ void ledger_restore(struct ledger *ledger, struct store_state *state)
 
 		*incident = state->incidents[i];
 		state->incidents[i] = (struct incident){ 0 };
-		if (incident->has_fingerprint)
-			note_recent(ledger, incident, incident->worst, incident->opened_unix_us);
+		for (enum level level = LEVEL_WARNING; incident->has_fingerprint && level <= incident->worst; level++)
+			note_recent(ledger, incident, level, incident->opened_unix_us);
 		add_entry(ledger, incident);
 	}
 	for (size_t i = 0; i < state->notice_count; i++) {
@@ -738,10 +763,25 @@ size_t ledger_open_count(const struct ledger *ledger)
 
 bool ledger_own_trouble(const struct ledger *ledger)
 {
-	for (enum reason reason = REASON_OK; reason < REASON_COUNT; reason++)
-		if (ledger_self_incident(ledger, reason) != NULL)
+	return ledger->self_count > 0;
+}
+
+bool ledger_explains_unknown(const struct ledger *ledger)
+{
+	static const enum reason reasons[] = { REASON_OVERLOAD, REASON_OWN_NETWORK, REASON_RESOLVER_FAILED };
+
+	for (size_t i = 0; ledger->self_count > 0 && i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (ledger_self_incident(ledger, reasons[i]) != NULL)
 			return true;
 	return false;
+}
+
+void ledger_sender_trouble(void *arg, const char *text)
+{
+	struct ledger *ledger = arg;
+
+	ledger_self(ledger, REASON_SENDER_FAILED, text);
+	ledger_commit(ledger);
 }
 
 const char *ledger_thread(void *arg, int64_t number, const char *sender)

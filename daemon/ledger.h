@@ -72,9 +72,12 @@ const struct incident *ledger_open_incident(const struct ledger *ledger, const c
 const struct incident *ledger_self_incident(const struct ledger *ledger, enum reason reason);
 size_t ledger_open_count(const struct ledger *ledger);
 bool ledger_own_trouble(const struct ledger *ledger); /* some self incident is open */
+/* An open self incident accounts for probes that fail on our side. */
+bool ledger_explains_unknown(const struct ledger *ledger);
 
 /* The notifier's questions. `ledger` is the arg. */
 const char *ledger_thread(void *ledger, int64_t incident, const char *sender);
+void ledger_sender_trouble(void *ledger, const char *text);
 void ledger_grouped(void *ledger, int64_t incident, const char *sender, const char *message_id,
 		    struct store_batch *batch);
 

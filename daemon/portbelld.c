@@ -121,6 +121,9 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	/* Until there is a loop that hears them. */
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
 	log_open();
 	if (mode == MODE_PRINT) {
 		status = print(file, &report);

@@ -282,7 +282,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	scheduler_note_late(prober->scheduler, now_us - prober->wake_us, now_us);
+	int64_t late_us = now_us - prober->wake_us;
+
+	/* A stop of the process may fall between two callbacks, where no timer sees all of it. */
+	if (probe_loop_stood_still(prober->loop, now_us) && late_us <= PROBE_LATE_US)
+		late_us = PROBE_LATE_US + 1;
+	scheduler_note_late(prober->scheduler, late_us, now_us);
 	prober->wake_us = INT64_MAX;
 	wheel_advance(prober->wheel, now_us);
 }

@@ -11,7 +11,7 @@
 #include "lib/base/wheel.h"
 
 enum {
-	LATE_US = 500 * 1000,
+	LATE_US = PROBE_LATE_US,
 	FIRST_ROUND_US = 2 * 1000 * 1000,
 	START_EACH_US = 500, /* of those that start outside their place: 2,000 a second */
 	/* A loop that is this late has more in flight than it can serve: for a while there shall not be more. */
@@ -270,7 +270,8 @@ static void on_probe_done(struct probe *probe, struct result *result, void *arg)
 	histogram_add(&scheduler->stats.lag, result->late_us);
 	target->ended_us = clock_mono_us();
 	target->last_reason = (uint8_t)result->reason;
-	target_tell(target, result);
+	if (result->target_id == target->plan->target_id) /* else main drops it: it is of the target before a change */
+		target_tell(target, result);
 	result->tried_again = target->tried_again;
 	if (target->pace == PACE_RECHECK)
 		target_arm_recheck(target, target->ended_us);

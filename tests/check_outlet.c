@@ -135,6 +135,7 @@ START_TEST(test_rate)
 	ck_assert_int_eq(outlet_allowance(outlet, 0), 0);
 	const int64_t at = outlet_allowance_at(outlet, 0);
 
+	ck_assert_int_eq(outlet_allowance_at(outlet, 10 * S), at); /* to ask does not push it away */
 	ck_assert_int_ge(at, 20 * S); /* one in 20 s */
 	ck_assert_int_le(at, 21 * S);
 	ck_assert_int_eq(outlet_allowance(outlet, at), 1);
@@ -149,12 +150,23 @@ END_TEST
 START_TEST(test_groups_wait_for_company)
 {
 	struct outlet *outlet = make_outlet();
-	struct group *group = outlet_group(outlet, "group=web", 2000, 0);
+	struct notice web = { .incident = 1, .group_key = (char *)"group=web", .wait_ms = 2000 };
+	struct notice more = { .incident = 2, .group_key = (char *)"group=web", .wait_ms = 2000 };
+	struct notice db = { .incident = 3, .group_key = (char *)"group=db", .wait_ms = 2000 };
+	struct notice worse = { .incident = 1, .group_key = (char *)"level=critical", .wait_ms = 100 };
+	struct group *group = outlet_group(outlet, &web, 0);
 
-	ck_assert_ptr_eq(outlet_group(outlet, "group=web", 2000, 1 * S), group);
+	ck_assert_ptr_eq(outlet_group(outlet, &more, 1 * S), group);
 	ck_assert_int_eq(group->due_mono_us, 2 * S); /* company does not make it wait longer */
-	ck_assert_ptr_ne(outlet_group(outlet, "group=db", 2000, 1 * S), group);
+	ck_assert_ptr_ne(outlet_group(outlet, &db, 1 * S), group);
 	ck_assert_int_eq(outlet_due(outlet, 1 * S), 2 * S);
+	/* What is said of one incident leaves together, whatever its key, and as soon as the most urgent of it. */
+	group->notices = mem_array(1, sizeof(struct notice *));
+	group->notices[0] = mem_new(struct notice);
+	group->notices[0]->incident = 1;
+	group->count = 1;
+	ck_assert_ptr_eq(outlet_group(outlet, &worse, 1 * S), group);
+	ck_assert_int_eq(group->due_mono_us, 1 * S + 100000);
 	outlet_free(outlet);
 }
 END_TEST

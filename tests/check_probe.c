@@ -205,7 +205,7 @@ static void on_done(struct probe *probe, struct result *result, void *arg)
 {
 	struct world *world = arg;
 
-	ck_assert_ptr_nonnull(probe_plan(probe));
+	(void)probe;
 	ck_assert(!world->inside_start);
 	result_done(&world->result);
 	world->result = *result;

@@ -19,18 +19,22 @@ static bool told_twice(struct notice *const *notices, size_t count)
 	return false;
 }
 
+static enum level worse_of(enum level a, enum level b)
+{
+	return a > b ? a : b;
+}
+
 /* `later` says how things stand; what was to be said before decides how it is told. */
 static void join(const struct message_item *earlier, struct message_item *later)
 {
 	if (earlier->event != EVENT_PROBLEM) {
 		later->before = earlier->before;
-	} else if (later->event == EVENT_RECOVERED) {
+	} else if (later->ended_unix_us != 0) {
 		later->missed = true; /* told with how bad it was at worst */
-		if (earlier->level > later->before)
-			later->before = earlier->level;
+		later->before = worse_of(worse_of(earlier->before, earlier->level), later->before);
 	} else {
 		later->event = EVENT_PROBLEM;
-		later->before = LEVEL_OK;
+		later->before = worse_of(earlier->before, earlier->level);
 	}
 }
 
@@ -50,6 +54,8 @@ static char *compose_joined(const struct compose_frame *frame, struct message *m
 			}
 		if (superseded)
 			continue;
+		if (item->event == EVENT_PROBLEM) /* nobody heard of it before, however bad it was meanwhile */
+			item->before = LEVEL_OK;
 		struct str text = { 0 };
 		struct json_writer w;
 

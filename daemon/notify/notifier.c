@@ -9,7 +9,7 @@
 #include "lib/base/mem.h"
 #include "lib/io/crypto.h"
 
-enum { GIVE_UP_TRIES_MIN = 5 };
+enum { GIVE_UP_TRIES_MIN = 5, ORPHANS_KEPT_S = 86400 };
 
 struct now notifier_now(const struct notifier *notifier)
 {
@@ -121,6 +121,12 @@ void notifier_assume_trouble(struct notifier *notifier)
 
 /* Letters */
 
+/* A message about ourselves: how it fares must not start or end a trouble that is told by such messages. */
+static bool is_own(const struct letter *letter)
+{
+	return letter->message != NULL && letter->message->items[0].check == CHECK_SELF;
+}
+
 void letter_forget(struct letter *letter)
 {
 	outlet_take_out(letter);
@@ -137,7 +143,8 @@ static void bury_letter(struct notifier *notifier, struct letter *letter, const 
 	notifier_commit(notifier, batch);
 	log_write(LOG_LEVEL_ERROR, LOG_DEAD_LETTER, NULL, "message %s to %s was not delivered: %s: %s", letter->row.id,
 		  letter->row.sender, why, letter->row.error != NULL ? letter->row.error : "");
-	note_trouble(notifier, letter->outlet, letter->row.error != NULL ? letter->row.error : why);
+	if (letter->outlet->config != NULL && !is_own(letter))
+		note_trouble(notifier, letter->outlet, letter->row.error != NULL ? letter->row.error : why);
 	letter_forget(letter);
 }
 
@@ -170,6 +177,8 @@ static void letter_delivered(struct notifier *notifier, struct letter *letter, c
 	log_info("delivered to %s: %s (%s)", letter->row.sender, title, outcome->text);
 	free(title);
 	outlet_succeeded(letter->outlet, notifier_now(notifier).mono_us);
+	if (!is_own(letter))
+		letter->outlet->trouble = false;
 	if (outcome->partly)
 		delivered_partly(notifier, letter, outcome->text);
 	else
@@ -181,8 +190,12 @@ static void letter_delivered(struct notifier *notifier, struct letter *letter, c
  * wall clock that jumped. */
 static bool given_up(const struct letter *letter, int64_t unix_us)
 {
-	return letter->row.attempts >= GIVE_UP_TRIES_MIN &&
-	       unix_us - letter->row.created_unix_us > letter->outlet->config->give_up_ms * US_PER_MS;
+	const struct sender_config *config = letter->outlet->config;
+	const int64_t since_unix_us =
+		letter->alive_unix_us != 0 ? letter->alive_unix_us : letter->row.created_unix_us;
+
+	return config != NULL && letter->row.attempts >= GIVE_UP_TRIES_MIN &&
+	       unix_us - since_unix_us > config->give_up_ms * US_PER_MS;
 }
 
 static void letter_failed(struct notifier *notifier, struct letter *letter, const struct delivery_outcome *outcome)
@@ -241,6 +254,7 @@ static void start_letter(struct notifier *notifier, struct letter *letter)
 
 	letter->message = message_parse(letter->row.body, &err);
 	if (letter->message == NULL) {
+		free(letter->row.error);
 		letter->row.error = mem_strdup(err.text);
 		bury_letter(notifier, letter, "its text in the store cannot be read");
 		return;
@@ -328,7 +342,7 @@ static void write_letter(struct notifier *notifier, struct outlet *outlet, struc
 	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, letter_committed, letter);
 }
 
-/* What is due becomes letters, as many as the rate lets go; the last of them takes all that is left. */
+/* What is due becomes letters, as many as the rate lets go; the last of them takes what is left, up to a size. */
 static void write_letters(struct notifier *notifier, struct outlet *outlet, int64_t mono_us)
 {
 	int allowed = outlet_allowance(outlet, mono_us);
@@ -341,9 +355,14 @@ static void write_letters(struct notifier *notifier, struct outlet *outlet, int6
 		struct list going;
 
 		list_init(&going);
+		size_t notices = 0;
+
 		list_each(group, &outlet->groups, struct group, node) {
 			if (group->due_mono_us > mono_us)
 				continue;
+			if (notices > 0 && notices + group->count > LETTER_NOTICES_MAX)
+				break;
+			notices += group->count;
 			list_remove(&group->node);
 			list_push(&going, &group->node);
 			due--;
@@ -384,7 +403,7 @@ void notifier_pause(struct notifier *notifier)
 void notifier_add(struct notifier *notifier, struct notice *notice)
 {
 	struct outlet *outlet = notifier_outlet(notifier, notice->sender);
-	struct group *group = outlet_group(outlet, notice->group_key, notice->wait_ms, notifier_now(notifier).mono_us);
+	struct group *group = outlet_group(outlet, notice, notifier_now(notifier).mono_us);
 
 	group->notices = mem_grow(group->notices, &group->capacity, group->count + 1, sizeof(struct notice *));
 	group->notices[group->count++] = notice;
@@ -440,9 +459,26 @@ void notifier_set_config(struct notifier *notifier, const struct config *config)
 
 	notifier->config = config;
 	notifier->options.world.config = config;
-	list_each(outlet, &notifier->outlets, struct outlet, node)
+	list_each(outlet, &notifier->outlets, struct outlet, node) {
 		outlet->config = config_sender(config, outlet->name);
+		if (outlet->config == NULL)
+			outlet->trouble = false;
+	}
+	report_trouble(notifier);
 	notifier_rearm(notifier);
+}
+
+void notifier_clean(struct notifier *notifier)
+{
+	const int64_t oldest_unix_us = notifier_now(notifier).unix_us - ORPHANS_KEPT_S * US_PER_S;
+	struct outlet *outlet;
+	struct letter *letter;
+
+	list_each(outlet, &notifier->outlets, struct outlet, node)
+		list_each(letter, &outlet->letters, struct letter, node)
+			if (outlet->config == NULL && letter->state == LETTER_READY &&
+			    letter->row.created_unix_us < oldest_unix_us)
+				bury_letter(notifier, letter, "its sender is no longer in the configuration");
 }
 
 void notifier_set_resolver(struct notifier *notifier, struct resolver *resolver)
@@ -466,6 +502,29 @@ bool notifier_uses(const struct notifier *notifier, const struct config *config)
 	return notifier->config == config;
 }
 
+/* One that cannot be read would make the whole message that it gets into unreadable. */
+static bool is_readable(const struct notice *notice)
+{
+	const struct compose_frame frame = { .id = "0", .sender = notice->sender, .group_key = notice->group_key };
+	AUTO(string) char *body = compose_body(&frame, (struct notice *const *)&notice, 1);
+	struct error err;
+	struct message *message = message_parse(body, &err);
+
+	message_free(message);
+	return message != NULL;
+}
+
+static void drop_notice(struct notifier *notifier, struct notice *notice)
+{
+	struct store_batch *batch = store_batch_new();
+
+	log_error("notice %" PRId64 " of incident %" PRId64 " in the store cannot be read: it is left out", notice->id,
+		  notice->incident);
+	store_drop_notice(batch, notice->id);
+	notifier_commit(notifier, batch);
+	notice_free(notice);
+}
+
 void notifier_restore(struct notifier *notifier, struct store_state *state)
 {
 	const int64_t mono_us = notifier_now(notifier).mono_us;
@@ -486,7 +545,10 @@ void notifier_restore(struct notifier *notifier, struct store_state *state)
 
 		*notice = state->notices[i];
 		state->notices[i] = (struct notice){ 0 };
-		notifier_add(notifier, notice);
+		if (is_readable(notice))
+			notifier_add(notifier, notice);
+		else
+			drop_notice(notifier, notice);
 	}
 	notifier_rearm(notifier);
 }

@@ -50,6 +50,8 @@ struct notifier *notifier_new(const struct notifier_options *options);
 void notifier_free(struct notifier *notifier);
 /* The senders of a new configuration. The old one is in use until notifier_uses() says no. */
 void notifier_set_config(struct notifier *notifier, const struct config *config);
+/* Once in a while: messages whose sender left the configuration a day ago become dead letters. */
+void notifier_clean(struct notifier *notifier);
 /* Deliveries from now on ask this one; the old one is in use while any is in flight. */
 void notifier_set_resolver(struct notifier *notifier, struct resolver *resolver);
 bool notifier_uses(const struct notifier *notifier, const struct config *config);

@@ -158,6 +158,7 @@ static void revive(struct notifier *notifier, const struct message_row *row)
 		.state = MESSAGE_WAITING,
 	};
 	letter->state = LETTER_READY;
+	letter->alive_unix_us = notifier_now(notifier).unix_us;
 	letter->try_mono_us = notifier_now(notifier).mono_us;
 	letter_read_incidents(letter);
 	store_put_message(batch, &letter->row);
@@ -166,12 +167,26 @@ static void revive(struct notifier *notifier, const struct message_row *row)
 	notifier_rearm(notifier);
 }
 
+/* It may have been revived, or its sender removed, while the store was asked. NULL: go on. */
+static const char *why_not(const struct revival *revival, const struct message_row *row)
+{
+	if (find_letter(revival->notifier, row->id) != NULL)
+		return "it is being delivered again already";
+	if (!revival->drop && config_sender(revival->notifier->config, row->sender) == NULL)
+		return "its sender is no longer in the configuration";
+	return NULL;
+}
+
 static void on_dead_letters(void *arg, const struct message_row *rows, size_t count, const char *error)
 {
 	struct revival *revival = arg;
 	struct notifier *notifier = revival->notifier;
 	const struct message_row *row = error == NULL ? find_row(rows, count, revival->id) : NULL;
 
+	if (row != NULL)
+		error = why_not(revival, row);
+	if (error != NULL)
+		row = NULL;
 	if (row != NULL && revival->drop) {
 		struct store_batch *batch = store_batch_new();
 
@@ -201,6 +216,10 @@ void notifier_retry(struct notifier *notifier, const char *id, notifier_answer_f
 
 	if (letter == NULL) {
 		ask_the_dead(notifier, id, false, done, arg);
+		return;
+	}
+	if (letter->outlet->config == NULL) {
+		done(arg, "its sender is no longer in the configuration");
 		return;
 	}
 	letter->try_mono_us = notifier_now(notifier).mono_us;

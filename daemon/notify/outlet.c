@@ -59,16 +59,30 @@ void outlet_free(struct outlet *outlet)
 	free(outlet);
 }
 
-struct group *outlet_group(struct outlet *outlet, const char *key, int64_t wait_ms, int64_t mono_us)
+static bool tells_of(const struct group *group, int64_t incident)
+{
+	for (size_t i = 0; i < group->count; i++)
+		if (group->notices[i]->incident == incident)
+			return true;
+	return false;
+}
+
+struct group *outlet_group(struct outlet *outlet, const struct notice *notice, int64_t mono_us)
 {
 	struct group *group;
 
 	list_each(group, &outlet->groups, struct group, node)
-		if (str_equal(group->key, key))
+		if (tells_of(group, notice->incident)) {
+			if (group->due_mono_us > mono_us + notice->wait_ms * US_PER_MS)
+				group->due_mono_us = mono_us + notice->wait_ms * US_PER_MS;
+			return group;
+		}
+	list_each(group, &outlet->groups, struct group, node)
+		if (group->count < LETTER_NOTICES_MAX && str_equal(group->key, notice->group_key))
 			return group;
 	group = mem_new(struct group);
-	group->key = mem_strdup(key);
-	group->due_mono_us = mono_us + wait_ms * US_PER_MS;
+	group->key = mem_strdup(notice->group_key);
+	group->due_mono_us = mono_us + notice->wait_ms * US_PER_MS;
 	list_push(&outlet->groups, &group->node);
 	return group;
 }
@@ -159,7 +173,7 @@ int64_t outlet_allowance_at(const struct outlet *outlet, int64_t mono_us)
 	const double each_us = (double)outlet->config->rate_per_ms * US_PER_MS / outlet->config->rate_count;
 
 	/* A little later than computed, so that rounding never wakes us a moment too early. */
-	return mono_us + (int64_t)((1 - outlet->tokens) * each_us) + US_PER_MS;
+	return outlet->tokens_mono_us + (int64_t)((1 - outlet->tokens) * each_us) + US_PER_MS;
 }
 
 static size_t flights_allowed(const struct outlet *outlet)
@@ -256,7 +270,6 @@ void outlet_succeeded(struct outlet *outlet, int64_t mono_us)
 
 	outlet->failures = 0;
 	outlet->gate_mono_us = 0;
-	outlet->trouble = false;
 	list_each(letter, &outlet->letters, struct letter, node)
 		if (!letter->asked_to_wait && letter->try_mono_us > mono_us)
 			letter->try_mono_us = mono_us;

@@ -17,7 +17,7 @@
 
 struct notifier;
 
-enum { OUTLET_FLIGHTS_MAX = 4, OUTLET_TROUBLE_AFTER_S = 300, OUTLET_STORE_SLOW_MS = 300 };
+enum { OUTLET_FLIGHTS_MAX = 4, OUTLET_TROUBLE_AFTER_S = 300, OUTLET_STORE_SLOW_MS = 300, LETTER_NOTICES_MAX = 1000 };
 
 /* Notices of one group key that wait for company. */
 struct group {
@@ -40,6 +40,7 @@ struct letter {
 	size_t incident_count;
 	struct letter *after;    /* an earlier letter about one of them; NULL: none is before it */
 	int64_t try_mono_us;     /* not before this */
+	int64_t alive_unix_us;   /* a dead letter was revived then; 0 = it never was one */
 	bool asked_to_wait;      /* by the receiver (Retry-After): a success of others does not shorten it */
 	struct message *message; /* LETTER_SENDING */
 	struct delivery *delivery;
@@ -73,7 +74,7 @@ void group_free(struct group *group);
 void letter_free(struct letter *letter);
 
 /* The group a notice belongs to; made, due wait_ms from now, if none waits yet. */
-struct group *outlet_group(struct outlet *outlet, const char *key, int64_t wait_ms, int64_t mono_us);
+struct group *outlet_group(struct outlet *outlet, const struct notice *notice, int64_t mono_us);
 /* At the end of the line; finds out after which it has to come. */
 void outlet_line_up(struct outlet *outlet, struct letter *letter);
 /* Out of the line: who had to come after it need not any longer. Does not free. */

@@ -166,6 +166,26 @@ static void probe_time_out(struct probe *probe)
 	probe_fail(probe, probe->phase->timeout, 0, text);
 }
 
+static bool stands_still(struct probe_loop *loop, int64_t now_us)
+{
+	if (loop->seen_us == 0)
+		return false;
+	if (now_us - loop->seen_us > PROBE_LATE_US && loop->in_flight_count > 0)
+		loop->stood_still = true;
+	loop->seen_us = now_us;
+	return loop->stood_still;
+}
+
+bool probe_loop_stood_still(struct probe_loop *loop, int64_t now_us)
+{
+	if (loop->seen_us == 0)
+		loop->seen_us = now_us;
+	const bool still = stands_still(loop, now_us);
+
+	loop->stood_still = false;
+	return still;
+}
+
 /* Runs phases until one has to wait, one fails, or none is left. */
 static void probe_advance(struct probe *probe)
 {
@@ -176,6 +196,10 @@ static void probe_advance(struct probe *probe)
 
 		step = probe->phase->run(probe);
 		probe->now_us = clock_mono_us();
+		if (stands_still(probe->loop, probe->now_us)) {
+			probe_wait(probe); /* it will be discarded */
+			return;
+		}
 		if (step == STEP_WAIT && over) {
 			probe_time_out(probe);
 			step = STEP_FAILED;
@@ -195,7 +219,10 @@ static void probe_advance(struct probe *probe)
 void probe_resume(struct probe *probe)
 {
 	probe->now_us = clock_mono_us();
-	probe_advance(probe);
+	if (stands_still(probe->loop, probe->now_us))
+		probe_wait(probe);
+	else
+		probe_advance(probe);
 }
 
 /* The end */
@@ -305,11 +332,6 @@ void probe_cancel(struct probe *probe)
 	result_done(&probe->result);
 	probe_leave(probe);
 	probe_give_back(probe);
-}
-
-const struct plan *probe_plan(const struct probe *probe)
-{
-	return probe->plan;
 }
 
 struct probe_loop *probe_loop_new(struct event_base *base, struct wheel *wheel, struct resolver *resolver)

@@ -12,6 +12,7 @@
 #ifndef PORTBELL_PROBE_PROBE_H
 #define PORTBELL_PROBE_PROBE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,7 +59,10 @@ typedef void probe_done_fn(struct probe *probe, struct result *result, void *arg
 struct probe *probe_start(struct probe_loop *loop, const struct plan *plan, int64_t due_us,
 			  const struct certificate *told, probe_done_fn *done, void *arg);
 void probe_cancel(struct probe *probe); /* NULL is fine; `done` is not called */
-const struct plan *probe_plan(const struct probe *probe);
+/* Whose loop it is calls this at each look at its timers. True: it, or the machine, stood still for more than
+ * PROBE_LATE_US since somebody looked last, and nothing that was in flight can be judged; from then on nothing is. */
+enum { PROBE_LATE_US = 500 * 1000 };
+bool probe_loop_stood_still(struct probe_loop *loop, int64_t now_us);
 size_t probe_loop_in_flight(const struct probe_loop *loop);
 /* Sockets in use: in flight and saying goodbye. */
 size_t probe_loop_sockets(const struct probe_loop *loop);

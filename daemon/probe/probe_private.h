@@ -42,6 +42,8 @@ struct probe_loop {
 	struct event_base *base;
 	struct wheel *wheel;
 	struct resolver *resolver;
+	int64_t seen_us;    /* somebody looked at the clock last; 0 = nobody watches for a loop that stands still */
+	bool stood_still;
 	struct list in_flight;
 	size_t in_flight_count;
 	struct list spare; /* probes that ended, for the next ones */

@@ -414,6 +414,9 @@ static void finish_target(struct making *making, struct target_config *target)
 	finish_name(making, target);
 	finish_timing(making, target);
 	finish_rules(making, &target->rules);
+	if (target->rules.latency_phase == PHASE_TLS && !target->tls && layer_get(&schema_target, &making->all, "latency") != NULL)
+		mistake(making->load, making->node, making->path,
+			"latency.phase is tls, but the target has none: tls: on, or another phase");
 	if (target->address == NULL)
 		return;
 	if (target->tls && target->server_name == NULL)

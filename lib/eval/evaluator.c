@@ -20,7 +20,6 @@ static struct change *turn(struct standing *standing, struct changes *changes, e
 
 	*change = (struct change){
 		.check = check,
-		.before = verdict->level,
 		.level = level,
 		.reason = reason,
 		.since_unix_us = since_unix_us,
@@ -52,12 +51,7 @@ static void availability_bad(const struct rules *rules, struct standing *standin
 	}
 	if (standing->rows.bad < rules->after)
 		return;
-	struct change *change = turn(standing, changes, CHECK_AVAILABILITY, LEVEL_CRITICAL, result->reason,
-				     standing->departed_unix_us);
-
-	/* An unknown that nobody was told of is no step on the way: the incident opens here. */
-	if (!standing->unknown_opened)
-		change->before = LEVEL_OK;
+	turn(standing, changes, CHECK_AVAILABILITY, LEVEL_CRITICAL, result->reason, standing->departed_unix_us);
 	standing->unknown_opened = false;
 }
 
@@ -104,8 +98,7 @@ static void availability_ours(const struct rules *rules, struct standing *standi
 	    now_unix_us - verdict->since_unix_us < UNKNOWN_OPENS_AFTER_S * US_PER_S)
 		return;
 	standing->unknown_opened = true;
-	turn(standing, changes, CHECK_AVAILABILITY, LEVEL_UNKNOWN, result->reason, verdict->since_unix_us)->before =
-		LEVEL_OK;
+	turn(standing, changes, CHECK_AVAILABILITY, LEVEL_UNKNOWN, result->reason, verdict->since_unix_us);
 }
 
 static void judge_availability(const struct rules *rules, struct standing *standing, const struct result *result,
@@ -261,29 +254,63 @@ static void update_set(const struct rules *rules, struct standing *standing, con
 	*seen = (struct seen_certificate){ .certificate = *shown };
 }
 
+/* The certificate that decides, with its verdict. One that was not shown just now may have been replaced since: it can
+ * hold the level, not raise it. */
+static const struct certificate *worst_certificate(const struct rules *rules, const struct standing *standing,
+						   int64_t now_unix_s, enum level *level, enum reason *reason)
+{
+	const enum level before = standing->checks[CHECK_CERTIFICATE].level;
+	const struct certificate *worst = NULL;
+
+	for (size_t i = 0; i < standing->certificate_count; i++) {
+		const struct seen_certificate *seen = &standing->certificates[i];
+		enum reason why;
+		const enum level judged = evaluator_judge_certificate(rules, &seen->certificate, now_unix_s, &why);
+
+		if ((seen->missed > 0 && judged > before) ||
+		    (worst != NULL && (judged < *level || (judged == *level && seen->missed > 0))))
+			continue;
+		worst = &seen->certificate;
+		*level = judged;
+		*reason = why;
+	}
+	return worst;
+}
+
 static void judge_certificate(const struct rules *rules, struct standing *standing, const struct result *result,
 			      int64_t now_unix_us, struct changes *changes)
 {
 	const struct verdict *verdict = &standing->checks[CHECK_CERTIFICATE];
-	const struct seen_certificate *worst = NULL;
+	const struct certificate *worst;
+	enum level level = LEVEL_OK;
+	enum reason reason = REASON_OK;
 
 	if (!rules->certificate || !result->certificate.present)
 		return;
 	update_set(rules, standing, &result->certificate, changes);
-	for (size_t i = 0; i < standing->certificate_count; i++) {
-		struct seen_certificate *seen = &standing->certificates[i];
-
-		seen->level = evaluator_judge_certificate(rules, &seen->certificate, now_unix_us / US_PER_S,
-							  &seen->reason);
-		if (worst == NULL || seen->level > worst->level || (seen->level == worst->level && seen->missed == 0))
-			worst = seen;
-	}
-	if (worst->level == verdict->level && worst->reason == verdict->reason)
+	worst = worst_certificate(rules, standing, now_unix_us / US_PER_S, &level, &reason);
+	if (level == verdict->level && reason == verdict->reason)
 		return;
-	turn(standing, changes, CHECK_CERTIFICATE, worst->level, worst->reason,
-	     verdict->level == LEVEL_OK || worst->level == LEVEL_OK ? result->started_unix_us :
-								      verdict->since_unix_us)
-		->certificate = &worst->certificate;
+	turn(standing, changes, CHECK_CERTIFICATE, level, reason,
+	     verdict->level == LEVEL_OK || level == LEVEL_OK ? result->started_unix_us : verdict->since_unix_us)
+		->certificate = worst;
+}
+
+bool evaluator_certificate_change(const struct rules *rules, const struct standing *standing, int64_t now_unix_us,
+				  struct change *change)
+{
+	const struct verdict *verdict = &standing->checks[CHECK_CERTIFICATE];
+	enum level level = LEVEL_OK;
+	enum reason reason = REASON_OK;
+
+	*change = (struct change){
+		.check = CHECK_CERTIFICATE,
+		.level = verdict->level,
+		.reason = verdict->reason,
+		.since_unix_us = verdict->since_unix_us,
+		.certificate = worst_certificate(rules, standing, now_unix_us / US_PER_S, &level, &reason),
+	};
+	return verdict->level != LEVEL_OK && change->certificate != NULL && level == verdict->level;
 }
 
 /* What is well from the start is so since the first probe. */
@@ -315,9 +342,14 @@ bool evaluator_wants_recheck(const struct rules *rules, const struct standing *s
 	return standing->rows.bad > 0 && standing->rows.bad < rules->after;
 }
 
-void standing_reset_windows(struct standing *standing)
+void standing_forget_rows(struct standing *standing)
 {
 	memset(&standing->rows, 0, sizeof(standing->rows));
+}
+
+void standing_reset_windows(struct standing *standing)
+{
+	standing_forget_rows(standing);
 	standing->judged = false;
 	standing_done(standing);
 }

@@ -33,8 +33,6 @@ struct verdict {
 struct seen_certificate {
 	struct certificate certificate;
 	int missed;              /* handshakes in a row that did not show it */
-	enum level level;
-	enum reason reason;
 };
 
 struct standing {
@@ -52,10 +50,9 @@ struct standing {
 	size_t certificate_capacity;
 };
 
-/* A confirmed change of one check: opened (before ok), worse, better, ended (level ok), or another reason at one level. */
+/* A confirmed change of one check: opened, worse, better, ended (level ok), or another reason at one level. */
 struct change {
 	enum check check;
-	enum level before;
 	enum level level;
 	enum reason reason;
 	int64_t since_unix_us;
@@ -78,9 +75,14 @@ void evaluator_next(const struct rules *rules, struct standing *standing, const 
 bool evaluator_wants_recheck(const struct rules *rules, const struct standing *standing);
 /* What the target does was changed: windows and counters start anew, levels stay until judged. */
 void standing_reset_windows(struct standing *standing);
+/* It was not probed for a while: what was unconfirmed then says nothing now. */
+void standing_forget_rows(struct standing *standing);
 void standing_done(struct standing *standing);
 /* The worst of its checks. */
 enum level standing_level(const struct standing *standing, enum check *worst);
+/* The present verdict on the certificates, as if it had just been found; false where all is well. */
+bool evaluator_certificate_change(const struct rules *rules, const struct standing *standing, int64_t now_unix_us,
+				  struct change *change);
 /* How one certificate is judged at `now`. */
 enum level evaluator_judge_certificate(const struct rules *rules, const struct certificate *certificate,
 				       int64_t now_unix_s, enum reason *reason);

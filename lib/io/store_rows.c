@@ -230,7 +230,7 @@ static const struct row_kind notice_rows = {
 };
 
 static const struct row_kind message_rows = {
-	"SELECT " MESSAGE_COLUMNS " FROM message WHERE state = 'waiting' ORDER BY created_unix_us, rowid",
+	"SELECT " MESSAGE_COLUMNS " FROM message WHERE state = 'waiting' ORDER BY rowid",
 	sizeof(struct message_row), read_message, message_row_done_any,
 };
 

@@ -130,6 +130,7 @@ class Nginx:
 
     def __init__(self, directory, servers):
         os.makedirs(directory, exist_ok=True)
+        self.ports = [port for port, _, _ in servers]
         blocks = "".join(
             f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {pem}; ssl_certificate_key {key}; "
             f"location / {{ return 204; }} }}\n" for port, pem, key in servers)

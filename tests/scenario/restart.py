@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Restarts and reloads are silent, and what changed meanwhile is told once: recovered, went down, no longer watched."""
+import json
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from harness import ok, wait_for
 
 harness.own_network()
 work = harness.work_directory("restart")
+ca = harness.Authority(os.path.join(work, "ca"))
+expired = harness.SlowTls(*ca.issue("expired", -90, -1))
 servers = {name: harness.TcpServer() for name in ("a", "b", "c", "d", "e", "f")}
 hook = harness.WebhookReceiver()
 
@@ -81,6 +84,43 @@ ok(alert("e", "firing")["fingerprint"] == alert("e", "resolved")["fingerprint"] 
    "no longer watched" in str(alert("e", "resolved")["annotations"]), "it closes the alert that it opened",
    [alert("e", "firing"), alert("e", "resolved")])
 
+# What was removed and comes back is found and told anew; what is no longer judged is ended.
+daemon.stop()
+TLS = f'  - {{name: tls, address: "127.0.0.1:{expired.port}", tls: {{ca_file: ca/ca.pem, server_name: localhost}}}}\n'
+daemon.write(config(everyone).replace("senders:", TLS + "senders:", 1))
+daemon.start()
+ok(wait_for(lambda: told("e") == "frf", 15), "watched again and still down: told again", told("e"))
+ok(wait_for(lambda: told("tls") == "f", 15), "an expired certificate is told", told("tls"))
+daemon.stop()
+daemon.write(config([n for n in everyone if n != "e"]).replace(
+    "senders:", f'  - {{name: tls, address: "127.0.0.1:{expired.port}"}}\nsenders:', 1))
+daemon.start()
+ok(wait_for(lambda: told("tls") == "fr", 15), "a check that was taken away while stopped is ended", told("tls"))
+ok(wait_for(lambda: daemon.target("tls") and daemon.target("tls")["level"] == "ok", 5), "and its level with it",
+   daemon.target("tls"))
+ok(wait_for(lambda: told("e") == "frfr", 15), "e is no longer watched", told("e"))
+daemon.write(config([n for n in everyone if n != "e"]))
+ok(daemon.ask("reload")[0] == 0, "tls is taken away")
+
+# A sender that fails and is removed while it is asked takes nobody down.
+hanging = harness.WebhookReceiver(answer=lambda n: time.sleep(1) or 500)
+stubborn = config([n for n in everyone if n != "e"]).replace(
+    "senders:", f'senders:\n  bad: {{type: webhook, url: "http://127.0.0.1:{hanging.port}/", rate: off}}', 1).replace(
+    "[hook]", "[hook, bad]", 1)
+daemon.write(stubborn)
+ok(daemon.ask("reload")[0] == 0, "a sender that fails joins", daemon.log()[-2000:])
+servers["d"].stop()
+ok(wait_for(lambda: told("d") == "f", 15), "d is down", told("d"))
+for _ in range(6):
+    waiting = json.loads(daemon.ask("--json", "outbox")[1])["messages"]
+    if waiting:
+        daemon.ask("outbox", "--retry", waiting[0]["id"])
+    time.sleep(0.3 if len(hanging.requests) >= 5 else 1.3)
+daemon.write(config([n for n in everyone if n != "e"]))
+ok(daemon.ask("reload")[0] == 0, "it leaves while it is asked")
+servers["d"].start()
+ok(wait_for(lambda: told("d") == "fr", 15) and daemon.running(), "the daemon lives on", daemon.log()[-2000:])
+
 # Reloads.
 for _ in range(5):
     code, out, err = daemon.ask("reload")
@@ -111,7 +151,7 @@ ok(alert("c", "firing")["fingerprint"] == alert("c", "resolved")["fingerprint"] 
    alert("c", "resolved"))
 servers["d"].stop()
 time.sleep(3)
-ok(told("d") == "" and daemon.target("d")["state"] == "paused", "a paused target is not probed", daemon.target("d"))
+ok(told("d") == "fr" and daemon.target("d")["state"] == "paused", "a paused target is not probed", daemon.target("d"))
 
 # Another address starts anew; what was open stays open until it is judged.
 servers["f"].stop()
@@ -121,7 +161,7 @@ daemon.write(config(["a", "c", "d", "f"], target_extra={"c": ", labels: {team: m
 ok(daemon.ask("reload")[0] == 0, "f has another address")
 ok(wait_for(lambda: told("f") == "fr", 15), "and is well there", told("f"))
 time.sleep(1)
-ok([told(n) for n in everyone] == ["fr", "fr", "fr", "", "fr", "fr"] and told("portbell") == "fr", "nothing more was told",
+ok([told(n) for n in everyone] == ["fr", "fr", "fr", "fr", "frfr", "fr"] and told("portbell") == "fr", "nothing more was told",
    [told(n) for n in everyone] + [told("portbell")])
 status, seconds = daemon.stop()
 ok(status == 0 and seconds < 5, "stops within 5 s", f"{status} {seconds:.1f}")
