@@ -70,6 +70,18 @@ static void set_pace(struct app *app, struct target *target)
 	prober_post_pace(app->crew[target->prober].prober, target->index, pace);
 }
 
+static void log_first_verdict(const struct watched *watched)
+{
+	char address[ADDRESS_TEXT_BYTES];
+	AUTO(str) struct str took = { 0 };
+
+	if (watched->last.reason != REASON_OK)
+		return; /* the incident says it */
+	address_print(&watched->last.address, address);
+	str_add_duration(&took, watched->last.phase_us[PHASE_TOTAL]);
+	log_debug("%s: ok, reached %s in %s", watched->config->name, address, took.data);
+}
+
 static void on_result(struct app *app, struct result *result)
 {
 	struct target *target = board_find_id(&app->board, result->target_id);
@@ -77,9 +89,13 @@ static void on_result(struct app *app, struct result *result)
 
 	if (target == NULL || target->watched.config->paused)
 		return; /* it was removed or changed while the probe was in flight */
+	const bool pending = !target->watched.standing.judged;
+
 	evaluator_next(&target->watched.config->rules, &target->watched.standing, result,
 		       reason_is_ours(result->reason) && ledger_explains_unknown(app->ledger), clock_unix_us(), &changes);
 	target_take_result(target, result);
+	if (pending && target->watched.standing.judged)
+		log_first_verdict(&target->watched);
 	for (size_t i = 0; i < changes.count; i++) {
 		if (!changes.list[i].quiet)
 			store_level(app, target, &changes.list[i]);
