@@ -469,10 +469,22 @@ static void refuse(struct app *app, const struct report *report)
 	ledger_self(app->ledger, REASON_CONFIG_REFUSED, app->config_error != NULL ? app->config_error : "refused");
 }
 
+/* What was decided at the start stays until the next one: better said than found out. */
+static void note_what_needs_a_restart(const struct daemon_config *now, const struct daemon_config *next)
+{
+	if (now->workers != next->workers)
+		log_warning("daemon.workers takes effect at the next restart");
+	if (!str_equal(now->control_socket, next->control_socket))
+		log_warning("daemon.control_socket takes effect at the next restart");
+	if (!str_equal(now->state_directory, next->state_directory))
+		log_warning("daemon.state_directory takes effect at the next restart");
+}
+
 static void take_up(struct app *app, struct generation *generation)
 {
 	const struct reload_summary *change = &generation->summary;
 
+	note_what_needs_a_restart(&app->generation->config->daemon, &generation->config->daemon);
 	free(TAKE(app->config_error));
 	app_apply(app, generation);
 	log_write(LOG_LEVEL_INFO, LOG_RELOADED, NULL,
