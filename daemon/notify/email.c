@@ -32,12 +32,14 @@ struct headers {
 	size_t count;
 	struct str list_id;
 	struct str incidents;
+	struct str targets;
 };
 
 static void headers_auto(struct headers *headers)
 {
 	str_done(&headers->list_id);
 	str_done(&headers->incidents);
+	str_done(&headers->targets);
 }
 
 static void headers_add(struct headers *headers, const char *name, const char *value)
@@ -45,24 +47,24 @@ static void headers_add(struct headers *headers, const char *name, const char *v
 	headers->all[headers->count++] = (struct mime_header){ name, value };
 }
 
-/* Of a digest, target and check only where all items share them. */
+/* Of a digest: all targets, up to a number, and the check where all share it. */
 static void add_item_headers(struct headers *headers, const struct message *message)
 {
 	const struct message_item *first = &message->items[0];
-	bool same_target = true;
 	bool same_check = true;
-	size_t shown = 0;
+	size_t shown = 0, named = 0;
 
 	for (size_t i = 0; i < message->item_count; i++) {
 		const struct message_item *item = &message->items[i];
 
-		same_target = same_target && str_equal(item->target, first->target);
+		/* Several incidents of one target stand together. */
+		if ((i == 0 || !str_equal(item->target, item[-1].target)) && named++ < INCIDENTS_SHOWN_MAX)
+			str_addf(&headers->targets, "%s%s", named > 1 ? ", " : "", item->target);
 		same_check = same_check && item->check == first->check;
 		if (item->incident != 0 && shown++ < INCIDENTS_SHOWN_MAX)
 			str_addf(&headers->incidents, "%s%lld", shown > 1 ? " " : "", (long long)item->incident);
 	}
-	if (same_target)
-		headers_add(headers, "X-Portbell-Target", first->target);
+	headers_add(headers, "X-Portbell-Target", headers->targets.data);
 	if (same_check)
 		headers_add(headers, "X-Portbell-Check", check_name(first->check));
 	headers_add(headers, "X-Portbell-Level", level_name(message_level(message)));
