@@ -12,6 +12,7 @@
 
 enum {
 	LATE_US = PROBE_LATE_US,
+	REFUSED_ALONE_MAX = 3,
 	FIRST_ROUND_US = 2 * 1000 * 1000,
 	START_EACH_US = 500, /* of those that start outside their place: 2,000 a second */
 	/* A loop that is this late has more in flight than it can serve: for a while there shall not be more. */
@@ -43,7 +44,7 @@ struct target {
 	bool recheck;            /* the timer is set for a recheck */
 	bool tried_again;        /* the probe that waits or is in flight is a recheck */
 	bool old_plan;           /* the probe in flight uses a plan of an older assignment */
-	bool refused_alone;      /* got no descriptor the last time, with no other socket of ours open */
+	uint8_t refused_alone;   /* times in a row that it got no descriptor with no other socket of ours open */
 };
 
 struct scheduler {
@@ -232,18 +233,19 @@ static bool is_refused(const struct result *result)
 }
 
 /*
- * True: it waits in line again. Since others may have ended between the refusal and its report, only a target
- * that was refused twice with nothing else open has nothing to wait for.
+ * True: it waits in line again. Others may have ended between the refusal and its report: only a target that is
+ * refused several times in a row with nothing else open has nothing to wait for.
  */
 static bool target_waits_again(struct target *target, struct result *result)
 {
 	struct scheduler *scheduler = target->scheduler;
 	size_t sockets = probe_loop_sockets(scheduler->loop);
-	bool hopeless = sockets == 0 && target->refused_alone;
 
-	target->refused_alone = sockets == 0 && !hopeless;
-	if (hopeless)
+	target->refused_alone = sockets > 0 ? 0 : (uint8_t)(target->refused_alone + 1);
+	if (target->refused_alone > REFUSED_ALONE_MAX) {
+		target->refused_alone = 0;
 		return false;
+	}
 	result_done(result);
 	scheduler->room = sockets > 0 ? sockets : 1;
 	scheduler->stats.waited++;
@@ -265,6 +267,7 @@ static void on_probe_done(struct probe *probe, struct result *result, void *arg)
 		start_waiting(scheduler);
 		return;
 	}
+	target->refused_alone = 0;
 	if (scheduler->room < scheduler->max_sockets)
 		scheduler->room++;
 	histogram_add(&scheduler->stats.lag, result->late_us);
