@@ -179,17 +179,23 @@ START_TEST(test_what_the_store_has_not_noted_counts_as_on_its_way)
 		line_up(outlet, i + 1, 0);
 	outlet->flights = OUTLET_FLIGHTS_MAX - 1;
 	ck_assert_ptr_nonnull(outlet_next(outlet, S));
-	outlet_settle(outlet, S);
+	struct settling *first = outlet_settle(outlet, S);
 	ck_assert_ptr_null(outlet_next(outlet, S));
 	ck_assert_int_eq(outlet_due(outlet, S), INT64_MAX);
-	outlet_settled(outlet, S + 50000);
+	outlet_settled(first, S + 50000);
 	ck_assert_ptr_nonnull(outlet_next(outlet, 2 * S));
-	/* On a slow disk alerts that go out matter more. */
-	outlet_settle(outlet, 2 * S);
+	/* On a slow disk alerts that go out matter more; also when it notes several at once. */
+	first = outlet_settle(outlet, 2 * S);
+	struct settling *second = outlet_settle(outlet, 2 * S);
 	outlet_settle(outlet, 2 * S);
 	ck_assert_ptr_null(outlet_next(outlet, 3 * S));
-	outlet_settled(outlet, 4 * S);
+	outlet_settled(first, 4 * S);
 	ck_assert_ptr_nonnull(outlet_next(outlet, 4 * S));
+	outlet_settled(second, 4 * S);
+	ck_assert_ptr_nonnull(outlet_next(outlet, 4 * S));
+	/* One that is quick again. */
+	outlet_settled(outlet_settle(outlet, 5 * S), 5 * S + 50000);
+	ck_assert_ptr_null(outlet_next(outlet, 6 * S));
 	outlet_free(outlet);
 }
 END_TEST

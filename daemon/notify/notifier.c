@@ -159,11 +159,12 @@ static void delivered_partly(struct notifier *notifier, const struct letter *let
 /* The store knows of a delivery, or does not answer: then to go on matters more. */
 static void on_settled(void *arg, bool durable)
 {
-	struct outlet *outlet = arg;
+	struct settling *settling = arg;
+	struct notifier *notifier = settling->outlet->notifier;
 
 	(void)durable;
-	outlet_settled(outlet, notifier_now(outlet->notifier).mono_us);
-	notifier_rearm(outlet->notifier);
+	outlet_settled(settling, notifier_now(notifier).mono_us);
+	notifier_rearm(notifier);
 }
 
 static void letter_delivered(struct notifier *notifier, struct letter *letter, const struct delivery_outcome *outcome)
@@ -172,8 +173,8 @@ static void letter_delivered(struct notifier *notifier, struct letter *letter, c
 	char *title = message_title(letter->message);
 
 	store_drop_message(batch, letter->row.id);
-	outlet_settle(letter->outlet, notifier_now(notifier).mono_us);
-	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, on_settled, letter->outlet);
+	store_commit(notifier->options.store, batch, notifier_now(notifier).mono_us, on_settled,
+		     outlet_settle(letter->outlet, notifier_now(notifier).mono_us));
 	log_info("delivered to %s: %s (%s)", letter->row.sender, title, outcome->text);
 	free(title);
 	outlet_succeeded(letter->outlet, notifier_now(notifier).mono_us);

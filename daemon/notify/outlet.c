@@ -21,6 +21,7 @@ struct outlet *outlet_new(const char *name)
 	outlet->name = mem_strdup(name);
 	list_init(&outlet->groups);
 	list_init(&outlet->letters);
+	list_init(&outlet->settling);
 	outlet->tokens = -1;
 	return outlet;
 }
@@ -48,6 +49,7 @@ void letter_free(struct letter *letter)
 
 void outlet_free(struct outlet *outlet)
 {
+	struct settling *settling;
 	struct group *group;
 	struct letter *letter;
 
@@ -55,6 +57,8 @@ void outlet_free(struct outlet *outlet)
 		group_free(group);
 	list_each(letter, &outlet->letters, struct letter, node)
 		letter_free(letter);
+	list_each(settling, &outlet->settling, struct settling, node)
+		free(settling);
 	free(outlet->name);
 	free(outlet);
 }
@@ -189,17 +193,25 @@ static bool is_busy(const struct outlet *outlet)
 	return outlet->flights + unsettled >= flights_allowed(outlet);
 }
 
-void outlet_settle(struct outlet *outlet, int64_t mono_us)
+struct settling *outlet_settle(struct outlet *outlet, int64_t mono_us)
 {
-	if (outlet->unsettled++ == 0)
-		outlet->unsettled_mono_us = mono_us;
+	struct settling *settling = mem_new(struct settling);
+
+	settling->outlet = outlet;
+	settling->since_mono_us = mono_us;
+	list_push(&outlet->settling, &settling->node);
+	outlet->unsettled++;
+	return settling;
 }
 
-void outlet_settled(struct outlet *outlet, int64_t mono_us)
+void outlet_settled(struct settling *settling, int64_t mono_us)
 {
+	struct outlet *outlet = settling->outlet;
+
 	outlet->unsettled--;
-	outlet->store_is_slow = mono_us - outlet->unsettled_mono_us > OUTLET_STORE_SLOW_MS * US_PER_MS;
-	outlet->unsettled_mono_us = mono_us;
+	outlet->store_is_slow = mono_us - settling->since_mono_us > OUTLET_STORE_SLOW_MS * US_PER_MS;
+	list_remove(&settling->node);
+	free(settling);
 }
 
 static bool may_try(const struct letter *letter)

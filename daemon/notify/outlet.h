@@ -48,6 +48,13 @@ struct letter {
 	const struct config *config;
 };
 
+/* A delivery that the store has not noted: after a crash it would go out again. */
+struct settling {
+	struct list node;
+	struct outlet *outlet;
+	int64_t since_mono_us;
+};
+
 struct outlet {
 	struct list node;
 	struct notifier *notifier; /* whose it is */
@@ -56,9 +63,9 @@ struct outlet {
 	struct list groups;      /* struct group, oldest first */
 	struct list letters;     /* struct letter, oldest first */
 	size_t flights;          /* being delivered */
-	size_t unsettled;        /* delivered, but the store has not noted it: after a crash they would go out again */
-	int64_t unsettled_mono_us; /* since when the store has had one to note */
-	bool store_is_slow;      /* then messages that go out matter more than that none is repeated */
+	struct list settling;    /* struct settling, oldest first */
+	size_t unsettled;        /* how many these are */
+	bool store_is_slow;      /* by the last one noted: then to go out matters more than not to be repeated */
 	int failures;            /* in a row */
 	int64_t failing_since_mono_us;
 	int64_t gate_mono_us;    /* while failing: nobody tries before this */
@@ -92,8 +99,8 @@ struct letter *outlet_next(const struct outlet *outlet, int64_t mono_us);
 int64_t outlet_due(const struct outlet *outlet, int64_t mono_us);
 
 /* A delivery has been handed to the store; it has noted one (or does not answer). */
-void outlet_settle(struct outlet *outlet, int64_t mono_us);
-void outlet_settled(struct outlet *outlet, int64_t mono_us);
+struct settling *outlet_settle(struct outlet *outlet, int64_t mono_us); /* the outlet's until it is settled */
+void outlet_settled(struct settling *settling, int64_t mono_us);        /* gone after it */
 
 /* Notes how a try ended. `jitter` is 0..255, chance. */
 void outlet_succeeded(struct outlet *outlet, int64_t mono_us);
