@@ -193,8 +193,15 @@ START_TEST(test_what_the_store_has_not_noted_counts_as_on_its_way)
 	ck_assert_ptr_nonnull(outlet_next(outlet, 4 * S));
 	outlet_settled(second, 4 * S);
 	ck_assert_ptr_nonnull(outlet_next(outlet, 4 * S));
+	/* But not without end. */
+	for (int i = 0; i < OUTLET_UNSETTLED_MAX; i++)
+		outlet_settle(outlet, 4 * S);
+	ck_assert_ptr_null(outlet_next(outlet, 4 * S));
+	while (outlet->unsettled > 0)
+		outlet_settled(list_entry(outlet->settling.next, struct settling, node), 6 * S);
 	/* One that is quick again. */
 	outlet_settled(outlet_settle(outlet, 5 * S), 5 * S + 50000);
+	outlet_settle(outlet, 6 * S);
 	ck_assert_ptr_null(outlet_next(outlet, 6 * S));
 	outlet_free(outlet);
 }

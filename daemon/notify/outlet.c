@@ -185,12 +185,14 @@ static size_t flights_allowed(const struct outlet *outlet)
 	return outlet->failures >= FAILURES_UNTIL_SINGLE ? 1 : OUTLET_FLIGHTS_MAX;
 }
 
-/* What is delivered counts as on its way until the store knows, so that a crash repeats no more than this. */
+/* What is delivered counts as on its way until the store knows: a crash repeats no more than that. */
 static bool is_busy(const struct outlet *outlet)
 {
-	const size_t unsettled = outlet->store_is_slow ? 0 : outlet->unsettled;
+	const size_t on_their_way = outlet->flights + outlet->unsettled;
 
-	return outlet->flights + unsettled >= flights_allowed(outlet);
+	if (outlet->store_is_slow)
+		return outlet->flights >= flights_allowed(outlet) || on_their_way >= OUTLET_UNSETTLED_MAX;
+	return on_their_way >= flights_allowed(outlet);
 }
 
 struct settling *outlet_settle(struct outlet *outlet, int64_t mono_us)

@@ -17,7 +17,13 @@
 
 struct notifier;
 
-enum { OUTLET_FLIGHTS_MAX = 4, OUTLET_TROUBLE_AFTER_S = 300, OUTLET_STORE_SLOW_MS = 300, LETTER_NOTICES_MAX = 1000 };
+enum {
+	OUTLET_FLIGHTS_MAX = 4,
+	OUTLET_STORE_SLOW_MS = 1000,
+	OUTLET_UNSETTLED_MAX = 64, /* while the store is slow */
+	OUTLET_TROUBLE_AFTER_S = 300,
+	LETTER_NOTICES_MAX = 1000
+};
 
 /* Notices of one group key that wait for company. */
 struct group {
@@ -65,7 +71,7 @@ struct outlet {
 	size_t flights;          /* being delivered */
 	struct list settling;    /* struct settling, oldest first */
 	size_t unsettled;        /* how many these are */
-	bool store_is_slow;      /* by the last one noted: then to go out matters more than not to be repeated */
+	bool store_is_slow;      /* by the last one noted: then to go out matters more than that few are repeated */
 	int failures;            /* in a row */
 	int64_t failing_since_mono_us;
 	int64_t gate_mono_us;    /* while failing: nobody tries before this */

@@ -409,10 +409,10 @@ def node_modules(package):
     return os.path.join(directory, "node_modules")
 
 
-def work_directory(name):
+def work_directory(name, parent=None):
     """A directory that goes when the scenario ends, unless PORTBELL_KEEP is set."""
     import atexit
-    directory = tempfile.mkdtemp(prefix=f"portbell-{name}.")
+    directory = tempfile.mkdtemp(prefix=f"portbell-{name}.", dir=parent)
     if not os.environ.get("PORTBELL_KEEP"):
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
