@@ -160,8 +160,7 @@ void target_take_result(struct target *target, struct result *result)
 	}
 	remember_probe(watched, result);
 	result_done(&watched->last);
-	watched->last = *result;
-	result->detail = NULL;
+	result_move(&watched->last, result);
 	watched->probed = true;
 }
 

@@ -23,7 +23,7 @@ static struct rules ordinary_rules(void)
 	};
 }
 
-/* + well, - refused, t timeout, ! trouble of our own */
+/* + well, - refused, t timeout, h half of the addresses, ! trouble of our own */
 static void probe(char what, size_t nth, struct result *result)
 {
 	result_init(result, 1);
@@ -31,12 +31,13 @@ static void probe(char what, size_t nth, struct result *result)
 	result->phase_us[PHASE_TOTAL] = 1000;
 	result->reason = what == '-' ? REASON_CONNECT_REFUSED :
 			 what == 't' ? REASON_CONNECT_TIMEOUT :
+			 what == 'h' ? REASON_SOME_ADDRESSES :
 			 what == '!' ? REASON_LOCAL_ERROR :
 				       REASON_OK;
 }
 
-/* What people would see after each probe: ? pending, o ok, C critical, u unknown; upper case O and lower case c: the
- * next probe comes soon, because a failure or a recovery is unconfirmed. */
+/* What people would see after each probe: ? pending, o ok, W warning, C critical, u unknown; O, w and c: the next probe
+ * comes soon, because a failure or a recovery is unconfirmed. */
 static char seen(const struct rules *rules, const struct standing *standing)
 {
 	const bool soon = evaluator_wants_recheck(rules, standing);
@@ -44,6 +45,8 @@ static char seen(const struct rules *rules, const struct standing *standing)
 	switch (standing->checks[CHECK_AVAILABILITY].level) {
 	case LEVEL_CRITICAL:
 		return soon ? 'c' : 'C';
+	case LEVEL_WARNING:
+		return soon ? 'w' : 'W';
 	case LEVEL_UNKNOWN:
 		return 'u';
 	default:
@@ -55,7 +58,7 @@ struct availability_row {
 	const char *what;
 	const char *probes;
 	const char *levels;
-	const char *changes; /* levels of what opens (C), ends (o), gets another reason (=) */
+	const char *changes; /* levels of what opens or changes (C, w), ends (o), gets another reason (=) */
 };
 
 static const struct availability_row availability_rows[] = {
@@ -74,6 +77,14 @@ static const struct availability_row availability_rows[] = {
 	{ "one success and we know again", "+!!!+", "ooouo", "" },
 	{ "from unknown to down", "+!!!---", "ooouuuC", "C" },
 	{ "nothing but our own trouble", "!!", "??", "" },
+	{ "one of two addresses is a warning", "+hhh", "oOOW", "w" },
+	{ "then both are well", "hhh++", "OOWwo", "wo" },
+	{ "then both are down", "hhh---", "OOWwwC", "wC" },
+	{ "then one of them is back", "---hh", "OOCcW", "Cw" },
+	{ "one back, one not, as before", "---h-h", "OOCcCc", "C" },
+	{ "down, or half down: three in a row at least are bad", "-h-h", "OOwW", "w=" },
+	{ "our own trouble does not end a warning", "hhh!!!!", "OOWWWWW", "w" },
+	{ "from down through half down to well", "---hh++", "OOCcWwo", "Cwo" },
 };
 
 START_TEST(test_availability)
@@ -99,6 +110,7 @@ START_TEST(test_availability)
 			if (!change->quiet)
 				told[told_count++] = before == change->level ? '=' :
 						     change->level == LEVEL_OK	     ? 'o' :
+						     change->level == LEVEL_WARNING  ? 'w' :
 										       'C';
 		}
 	}

@@ -215,3 +215,24 @@ bool reason_is_ours(enum reason reason)
 {
 	return reason >= REASON_LOCAL_ERROR && reason <= REASON_BAD_CLOCK;
 }
+
+bool reason_is_of_connection(enum reason reason)
+{
+	return reason >= REASON_OK && reason <= REASON_EXCHANGE_TOO_LONG &&
+	       !(reason >= REASON_TLS_VERSION && reason <= REASON_TLS_GROUP);
+}
+
+void reason_set_add(struct reason_set *set, enum reason reason)
+{
+	set->bits[reason / 64] |= UINT64_C(1) << reason % 64;
+}
+
+bool reason_set_has(const struct reason_set *set, enum reason reason)
+{
+	return (set->bits[reason / 64] >> reason % 64 & 1) != 0;
+}
+
+bool reason_set_empty(const struct reason_set *set)
+{
+	return (set->bits[0] | set->bits[1]) == 0;
+}

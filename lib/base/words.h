@@ -8,6 +8,7 @@
 #define PORTBELL_BASE_WORDS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum level { LEVEL_OK, LEVEL_WARNING, LEVEL_UNKNOWN, LEVEL_CRITICAL, LEVEL_COUNT };
 
@@ -49,6 +50,12 @@ enum reason {
 	REASON_COUNT
 };
 
+/* A set of reasons; all zero is the empty one. */
+struct reason_set {
+	uint64_t bits[2];
+};
+_Static_assert(REASON_COUNT <= 128, "a set holds every reason");
+
 const char *level_name(enum level level);         /* "critical" */
 const char *level_shout(enum level level);        /* "CRITICAL", for titles */
 bool level_parse(const char *word, enum level *level);
@@ -62,6 +69,10 @@ bool event_parse(const char *word, enum event_kind *event);
 const char *reason_name(enum reason reason);      /* "connect_refused" */
 const char *reason_text(enum reason reason);      /* "connection refused", for people */
 bool reason_parse(const char *word, enum reason *reason);
+bool reason_is_of_connection(enum reason reason); /* a way in which a probe may end without TLS facts being judged */
+void reason_set_add(struct reason_set *set, enum reason reason);
+bool reason_set_has(const struct reason_set *set, enum reason reason);
+bool reason_set_empty(const struct reason_set *set);
 bool reason_is_ours(enum reason reason);          /* our own trouble: a probe that ended so is unknown, not bad */
 
 #endif

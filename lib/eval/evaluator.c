@@ -33,25 +33,60 @@ static struct change *turn(struct standing *standing, struct changes *changes, e
 
 /* Availability */
 
+static enum level level_of(enum reason reason)
+{
+	if (reason == REASON_OK)
+		return LEVEL_OK;
+	return reason == REASON_SOME_ADDRESSES || reason == REASON_SOME_LOCATIONS ? LEVEL_WARNING : LEVEL_CRITICAL;
+}
+
+/* One row goes on when the value belongs to it, else it starts anew. */
+static void row_step(int *row, bool belongs)
+{
+	if (belongs)
+		count_up(row);
+	else
+		*row = 0;
+}
+
+/* Where the rows lead after a probe that was not well. A row of bad ones that were not all critical is a warning. */
+static enum level availability_level(const struct rules *rules, const struct standing *standing)
+{
+	const enum level now = standing->checks[CHECK_AVAILABILITY].level;
+
+	if (standing->rows.down >= rules->after)
+		return LEVEL_CRITICAL;
+	if (now == LEVEL_CRITICAL)
+		return standing->rows.up >= rules->recover ? LEVEL_WARNING : now;
+	return standing->rows.bad >= rules->after ? LEVEL_WARNING : now;
+}
+
 static void availability_bad(const struct rules *rules, struct standing *standing, const struct result *result,
 			     struct changes *changes)
 {
 	const struct verdict *verdict = &standing->checks[CHECK_AVAILABILITY];
+	const enum level found = level_of(result->reason);
 
 	if (standing->rows.bad == 0)
 		standing->departed_unix_us = result->started_unix_us;
+	if (standing->rows.down == 0)
+		standing->down_unix_us = result->started_unix_us;
 	count_up(&standing->rows.bad);
+	row_step(&standing->rows.down, found == LEVEL_CRITICAL);
+	row_step(&standing->rows.up, found != LEVEL_CRITICAL);
 	standing->rows.good = 0;
 	standing->rows.ours = 0;
-	if (verdict->level == LEVEL_CRITICAL) {
-		if (verdict->reason != result->reason)
-			turn(standing, changes, CHECK_AVAILABILITY, LEVEL_CRITICAL, result->reason,
-			     verdict->since_unix_us);
+	const enum level level = availability_level(rules, standing);
+
+	if (level == verdict->level) {
+		if (level == found && verdict->reason != result->reason)
+			turn(standing, changes, CHECK_AVAILABILITY, level, result->reason, verdict->since_unix_us);
 		return;
 	}
-	if (standing->rows.bad < rules->after)
-		return;
-	turn(standing, changes, CHECK_AVAILABILITY, LEVEL_CRITICAL, result->reason, standing->departed_unix_us);
+	turn(standing, changes, CHECK_AVAILABILITY, level, result->reason,
+	     level == LEVEL_CRITICAL	     ? standing->down_unix_us :
+	     verdict->level == LEVEL_CRITICAL ? result->started_unix_us :
+						standing->departed_unix_us);
 	standing->unknown_opened = false;
 }
 
@@ -61,11 +96,13 @@ static void availability_good(const struct rules *rules, struct standing *standi
 	const struct verdict *verdict = &standing->checks[CHECK_AVAILABILITY];
 
 	standing->rows.bad = 0;
+	standing->rows.down = 0;
 	standing->rows.ours = 0;
 	count_up(&standing->rows.good);
+	count_up(&standing->rows.up);
 	if (verdict->level == LEVEL_OK)
 		return;
-	bool told = verdict->level == LEVEL_CRITICAL || standing->unknown_opened;
+	bool told = verdict->level != LEVEL_UNKNOWN || standing->unknown_opened;
 
 	if (told && standing->rows.good < rules->recover)
 		return;
@@ -85,7 +122,7 @@ static void availability_ours(const struct rules *rules, struct standing *standi
 	if (standing->rows.ours == 0 && verdict->level != LEVEL_UNKNOWN && standing->rows.bad == 0)
 		standing->departed_unix_us = result->started_unix_us;
 	count_up(&standing->rows.ours);
-	if (verdict->level == LEVEL_CRITICAL)
+	if (verdict->level == LEVEL_CRITICAL || verdict->level == LEVEL_WARNING)
 		return;
 	if (verdict->level == LEVEL_OK) {
 		if (standing->rows.ours < rules->after)
@@ -113,15 +150,6 @@ static void judge_availability(const struct rules *rules, struct standing *stand
 }
 
 /* Latency */
-
-/* One row goes on when the value belongs to it, else it starts anew. */
-static void row_step(int *row, bool belongs)
-{
-	if (belongs)
-		count_up(row);
-	else
-		*row = 0;
-}
 
 static enum level latency_level(const struct rules *rules, const struct standing *standing)
 {
@@ -336,9 +364,14 @@ void evaluator_next(const struct rules *rules, struct standing *standing, const 
 bool evaluator_wants_recheck(const struct rules *rules, const struct standing *standing)
 {
 	const enum level level = standing->checks[CHECK_AVAILABILITY].level;
+	const bool recovers = standing->rows.good > 0 && standing->rows.good < rules->recover;
 
-	if (level == LEVEL_CRITICAL || standing->unknown_opened)
-		return standing->rows.good > 0 && standing->rows.good < rules->recover;
+	if (level == LEVEL_CRITICAL)
+		return standing->rows.up > 0 && standing->rows.up < rules->recover;
+	if (level == LEVEL_WARNING)
+		return recovers || (standing->rows.down > 0 && standing->rows.down < rules->after);
+	if (standing->unknown_opened)
+		return recovers;
 	return standing->rows.bad > 0 && standing->rows.bad < rules->after;
 }
 

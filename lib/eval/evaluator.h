@@ -2,8 +2,9 @@
 /*
  * evaluator - results to levels: pure judgement of one target, one result after the other. No clock, no socket.
  *
- * availability  `after` failures in a row: critical; then `recover` successes in a row: ok. Trouble of our own neither
- *               confirms nor clears a failure; `after` of them in a row on a good target: unknown.
+ * availability  `after` failures in a row: critical; then `recover` successes in a row: ok. Some of several addresses
+ *               bad is a failure at most a warning. Trouble of our own neither confirms nor clears a failure; `after` of
+ *               them in a row on a good target: unknown.
  * latency       rows of `latency_after` values at or over a threshold; failed probes give no value.
  * certificate   judged for each certificate that the target shows, by fingerprint; one leaves the set when `recover`
  *               handshakes in a row did not show it; the level is the worst of the set.
@@ -40,10 +41,11 @@ struct standing {
 	bool judged;             /* a first verdict was found: no longer pending */
 	bool unknown_opened;     /* the unknown of availability has an incident */
 	struct {
-		int bad, good, ours;                 /* availability */
+		int bad, down, good, up, ours;       /* availability: not well; critical; well; not critical */
 		int critical, warning, below, fast;  /* latency: at or over critical; at or over warning; below critical; below warning */
 	} rows;
 	int64_t departed_unix_us;       /* of the first probe of the row of failures, or of our own troubles */
+	int64_t down_unix_us;           /* of the first probe of the row of critical ones */
 	int64_t slow_since_unix_us;     /* the same for latency */
 	struct seen_certificate *certificates;
 	size_t certificate_count;

@@ -14,12 +14,30 @@ void result_init(struct result *result, uint32_t target_id)
 	for (int i = 0; i < PHASE_COUNT; i++)
 		result->phase_us[i] = -1;
 	result->rtt_us = -1;
+	result->rtt_variance_us = -1;
 }
 
 void result_done(struct result *result)
 {
 	free(TAKE(result->detail));
 	tls_facts_free(TAKE(result->facts));
+	for (size_t i = 0; i < result->address_count; i++)
+		free(result->addresses[i].detail);
+	free(TAKE(result->addresses));
+	result->address_count = 0;
+	free(TAKE(result->step_us));
+	result->step_count = 0;
+}
+
+void result_move(struct result *to, struct result *from)
+{
+	*to = *from;
+	from->detail = NULL;
+	from->facts = NULL;
+	from->addresses = NULL;
+	from->address_count = 0;
+	from->step_us = NULL;
+	from->step_count = 0;
 }
 
 static void certificate_facts_done(struct certificate_facts *facts)

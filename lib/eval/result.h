@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * result - what one probe found: plain values that travel from a prober thread to main.
- * Owns: `detail` and `facts` belong to the result; result_done() frees them. Both are NULL in the ordinary case: facts
- *       come along only when the certificate is not the one this prober sent last for the target.
- * Units: phase_us and rtt_us in microseconds, monotonic; -1 = the phase did not run (a cached DNS answer has no time).
+ * Owns: what its pointers point to belongs to the result; result_done() frees it. All are NULL in the ordinary case:
+ *       facts come along only when the certificate is not the one this prober sent last for the target.
+ * Units: phase_us, rtt_us and rtt_variance_us in microseconds, monotonic; -1 = the phase did not run (a cached DNS
+ *        answer has no time), or not known.
  */
 #ifndef PORTBELL_EVAL_RESULT_H
 #define PORTBELL_EVAL_RESULT_H
@@ -54,6 +55,16 @@ struct tls_facts {
 	int64_t verified_not_after_unix_s; /* of the chain a client builds, leaf included; 0 if none was built */
 };
 
+/* How one address fared, where all of a name are probed. */
+struct address_result {
+	struct address address;
+	enum reason reason;
+	enum phase phase;        /* where it ended */
+	int64_t total_us;
+	struct certificate certificate;
+	char *detail;            /* as in struct result */
+};
+
 struct result {
 	uint32_t target_id;
 	enum reason reason;     /* of the connection: REASON_OK although a client would refuse the certificate */
@@ -62,17 +73,26 @@ struct result {
 	int64_t started_unix_us;
 	int64_t late_us;        /* how long after its due time it started */
 	int64_t phase_us[PHASE_COUNT];
-	int64_t rtt_us;         /* tcpi_rtt at connect, -1 unknown */
+	int64_t rtt_us;         /* tcpi_rtt at connect */
+	int64_t rtt_variance_us; /* tcpi_rttvar at the end */
 	uint32_t retransmits;
+	uint64_t bytes_sent;    /* acknowledged by the peer */
+	uint64_t bytes_received;
 	bool tried_again;       /* a recheck, not in the regular rhythm */
 	struct address address; /* the one that worked, or was tried last */
 	struct certificate certificate;
 	char *detail;           /* cleaned: errno text, alert, OpenSSL's words, the resolver's; NULL if none */
 	struct tls_facts *facts;
+	struct address_result *addresses; /* where all of a name were probed: in their order */
+	size_t address_count;
+	int64_t *step_us;       /* when each step of the exchange was done, from the start of the exchange */
+	size_t step_count;
 };
 
 void result_init(struct result *result, uint32_t target_id);
 void result_done(struct result *result);
+/* `to` is overwritten, not freed; `from` keeps its values and owns nothing any more. */
+void result_move(struct result *to, struct result *from);
 void tls_facts_free(struct tls_facts *facts); /* NULL is fine */
 
 #endif
