@@ -590,7 +590,7 @@ static void email_open(struct bench *bench)
 	bench_open(bench, DIALOGUE_SMTP);
 	bench->sender.kind = SENDER_EMAIL;
 	bench->sender.as.email = (struct email_config){
-		.host = "127.0.0.1", .port = bench->peer.port, .starttls = STARTTLS_OFF,
+		.host = "127.0.0.1", .port = bench->peer.port, .starttls = MAIL_STARTTLS_OFF,
 		.from = "Portbell <portbell@example.com>", .to = to, .to_count = 2,
 		.username = "me", .password = "canarypassword",
 	};
@@ -676,7 +676,7 @@ START_TEST(email_keeps_the_password_without_tls)
 	struct bench bench;
 
 	email_open(&bench);
-	bench.sender.as.email.starttls = STARTTLS_REQUIRED;
+	bench.sender.as.email.starttls = MAIL_STARTTLS_REQUIRED;
 	deliver(&bench, message);
 	ck_assert_int_eq(bench.outcome.status, DELIVERY_RETRY);
 	ck_assert_ptr_null(strstr(bench.peer.heard.data, "AUTH"));

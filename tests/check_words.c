@@ -22,6 +22,7 @@ START_TEST(every_word_is_read_back)
 	enum phase phase = PHASE_COUNT;
 	enum event_kind event = EVENT_COUNT;
 	enum reason reason = REASON_COUNT;
+	enum starttls starttls = STARTTLS_COUNT;
 
 	for (int i = 0; i < LEVEL_COUNT; i++)
 		ck_assert(level_parse(level_name((enum level)i), &level) && (int)level == i);
@@ -31,6 +32,8 @@ START_TEST(every_word_is_read_back)
 		ck_assert(phase_parse(phase_name((enum phase)i), &phase) && (int)phase == i);
 	for (int i = 0; i < EVENT_COUNT; i++)
 		ck_assert(event_parse(event_name((enum event_kind)i), &event) && (int)event == i);
+	for (int i = STARTTLS_NONE + 1; i < STARTTLS_COUNT; i++)
+		ck_assert(starttls_parse(starttls_name((enum starttls)i), &starttls) && (int)starttls == i);
 	for (int i = 0; i < REASON_COUNT; i++)
 		ck_assert(reason_parse(reason_name((enum reason)i), &reason) && (int)reason == i);
 }
@@ -58,11 +61,14 @@ START_TEST(strange_words_are_refused)
 	static const char *const words[] = { "", "OK", "Critical", "critical ", "none", NULL };
 	enum level level = LEVEL_WARNING;
 	enum reason reason = REASON_LATENCY_HIGH;
+	enum starttls starttls = STARTTLS_XMPP;
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		ck_assert(!level_parse(words[i], &level));
 		ck_assert(!reason_parse(words[i], &reason));
+		ck_assert(!starttls_parse(words[i], &starttls));
 	}
+	ck_assert_int_eq(starttls, STARTTLS_XMPP);
 	ck_assert_int_eq(level, LEVEL_WARNING);
 	ck_assert_int_eq(reason, REASON_LATENCY_HIGH);
 }

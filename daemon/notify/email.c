@@ -118,11 +118,11 @@ static enum mail_tls tls_of(const struct email_config *email)
 	if (email->implicit_tls)
 		return MAIL_TLS_IMPLICIT;
 	switch (email->starttls) {
-	case STARTTLS_REQUIRED:
+	case MAIL_STARTTLS_REQUIRED:
 		return MAIL_TLS_REQUIRED;
-	case STARTTLS_OPTIONAL:
+	case MAIL_STARTTLS_OPTIONAL:
 		return MAIL_TLS_IF_OFFERED;
-	case STARTTLS_OFF:
+	case MAIL_STARTTLS_OFF:
 		return MAIL_TLS_NONE;
 	}
 	return MAIL_TLS_REQUIRED;

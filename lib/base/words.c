@@ -28,6 +28,13 @@ static const char *const phase_names[PHASE_COUNT] = {
 	[PHASE_TLS] = "tls", [PHASE_EXCHANGE] = "exchange", [PHASE_TOTAL] = "total",
 };
 
+static const char *const starttls_names[STARTTLS_COUNT] = {
+	[STARTTLS_NONE] = "none", [STARTTLS_SMTP] = "smtp", [STARTTLS_LMTP] = "lmtp", [STARTTLS_IMAP] = "imap",
+	[STARTTLS_POP3] = "pop3", [STARTTLS_SIEVE] = "sieve", [STARTTLS_FTP] = "ftp", [STARTTLS_NNTP] = "nntp",
+	[STARTTLS_IRC] = "irc", [STARTTLS_XMPP] = "xmpp", [STARTTLS_XMPP_SERVER] = "xmpp-server",
+	[STARTTLS_LDAP] = "ldap", [STARTTLS_POSTGRES] = "postgres", [STARTTLS_MYSQL] = "mysql",
+};
+
 static const char *const event_names[EVENT_COUNT] = {
 	[EVENT_PROBLEM] = "problem", [EVENT_WORSE] = "worse", [EVENT_BETTER] = "better",
 	[EVENT_RECOVERED] = "recovered", [EVENT_REMINDER] = "reminder", [EVENT_ESCALATION] = "escalation",
@@ -169,6 +176,21 @@ bool phase_parse(const char *word, enum phase *phase)
 	if (index >= 0)
 		*phase = (enum phase)index;
 	return index >= 0;
+}
+
+const char *starttls_name(enum starttls starttls)
+{
+	assert(starttls < STARTTLS_COUNT);
+	return starttls_names[starttls];
+}
+
+bool starttls_parse(const char *word, enum starttls *starttls)
+{
+	int index = find(starttls_names, STARTTLS_COUNT, word);
+
+	if (index > STARTTLS_NONE)
+		*starttls = (enum starttls)index;
+	return index > STARTTLS_NONE;
 }
 
 const char *event_name(enum event_kind event)

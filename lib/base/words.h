@@ -21,6 +21,14 @@ enum phase {
 	PHASE_DNS, PHASE_CONNECT, PHASE_PROXY, PHASE_STARTTLS, PHASE_TLS, PHASE_EXCHANGE, PHASE_TOTAL, PHASE_COUNT
 };
 
+/* The dialogues in which a server is asked to go over to TLS. NONE is no word: there is none. */
+enum starttls {
+	STARTTLS_NONE,
+	STARTTLS_SMTP, STARTTLS_LMTP, STARTTLS_IMAP, STARTTLS_POP3, STARTTLS_SIEVE, STARTTLS_FTP, STARTTLS_NNTP,
+	STARTTLS_IRC, STARTTLS_XMPP, STARTTLS_XMPP_SERVER, STARTTLS_LDAP, STARTTLS_POSTGRES, STARTTLS_MYSQL,
+	STARTTLS_COUNT
+};
+
 enum event_kind {
 	EVENT_PROBLEM, EVENT_WORSE, EVENT_BETTER, EVENT_RECOVERED, EVENT_REMINDER, EVENT_ESCALATION, EVENT_NOTICE,
 	EVENT_FLAPPING, EVENT_DIGEST, EVENT_TEST, EVENT_COUNT
@@ -64,6 +72,8 @@ const char *check_name(enum check check);
 bool check_parse(const char *word, enum check *check);
 const char *phase_name(enum phase phase);
 bool phase_parse(const char *word, enum phase *phase);
+const char *starttls_name(enum starttls starttls); /* "xmpp-server"; "none" is not read back */
+bool starttls_parse(const char *word, enum starttls *starttls);
 const char *event_name(enum event_kind event);
 bool event_parse(const char *word, enum event_kind *event);
 const char *reason_name(enum reason reason);      /* "connect_refused" */

@@ -489,7 +489,7 @@ static void finish_email(struct load *load, const struct layer *layer, struct no
 	if (starttls == NULL && email->host != NULL &&
 	    (strcmp(email->host, "localhost") == 0 ||
 	     (address_from_literal(email->host, email->port, &address) && address_is_loopback(&address))))
-		email->starttls = STARTTLS_OPTIONAL;
+		email->starttls = MAIL_STARTTLS_OPTIONAL;
 	if (has_password != (layer_get(section, layer, "username") != NULL))
 		mistake(load, node, path,
 			has_password ? "a password without \"username\"" :

@@ -74,13 +74,13 @@ struct target_config {
 	char *where;           /* "portbell.yaml:12:7" */
 };
 
-enum starttls { STARTTLS_REQUIRED, STARTTLS_OPTIONAL, STARTTLS_OFF };
+enum mail_starttls { MAIL_STARTTLS_REQUIRED, MAIL_STARTTLS_OPTIONAL, MAIL_STARTTLS_OFF };
 
 struct email_config {
 	char *host;            /* of server: smtp://host:port or smtps://host:port */
 	uint16_t port;
 	bool implicit_tls;     /* smtps */
-	enum starttls starttls;
+	enum mail_starttls starttls;
 	char *username;        /* NULL: no AUTH */
 	char *password;        /* secret */
 	char *from;            /* as written: "Portbell <portbell@example.com>" */
