@@ -6,6 +6,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "daemon/probe/plan.h"
 #include "lib/base/clock.h"
 #include "lib/base/inbox.h"
 #include "lib/base/mem.h"
@@ -155,19 +156,8 @@ static bool fill_plan(struct generation *generation, struct tls_domain *const *d
 {
 	struct error err;
 
-	*plan = (struct plan){
-		.target_id = watch->id,
-		.previous = -1,
-		.spread = str_hash(target->name, strlen(target->name), 0),
-		.host = target->host,
-		.literal = target->literal,
-		.port = target->port,
-		.interval_us = target->interval_ms * US_PER_MS,
-		.timeout_us = target->timeout_ms * US_PER_MS,
-		.recheck_us = target->recheck_ms * US_PER_MS,
-		.wish = { .server_name = target->server_name, .verify = target->rules.verify },
-		.paused = target->paused,
-	};
+	plan_set(plan, target);
+	plan->target_id = watch->id;
 	if (!target->tls)
 		return true;
 	plan->tls = context_of(generation, domains, watch->prober, target->trust, &err);

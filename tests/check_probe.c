@@ -668,6 +668,135 @@ START_TEST(a_new_resolver_is_asked_again)
 }
 END_TEST
 
+/* All addresses of a name */
+
+static const struct zone several[] = { { .name = "two.test", .ips = { "127.0.0.1", "127.0.0.3" } }, { 0 } };
+
+static const struct everyone_row {
+	const char *says;
+	enum peer_manner first, second;
+	uint8_t need;
+	const char *reason;
+	const char *phase;
+	const char *detail; /* how it begins; NULL: none */
+} everyone_rows[] = {
+	{ "both are there", PEER_LISTENS, PEER_LISTENS, 0, "ok", "total", NULL },
+	{ "one refuses, both are needed", PEER_LISTENS, PEER_REFUSES, 0, "connect_refused", "connect",
+	  "127.0.0.3: connection refused" },
+	{ "one refuses, any will do", PEER_REFUSES, PEER_LISTENS, 1, "some_addresses", "connect",
+	  "127.0.0.1: connection refused" },
+	{ "one stalls to the end", PEER_STALLS, PEER_LISTENS, 1, "some_addresses", "connect",
+	  "127.0.0.1: connect timeout" },
+	{ "both stall", PEER_STALLS, PEER_STALLS, 1, "connect_timeout", "connect",
+	  "127.0.0.1: connect timeout; 127.0.0.3: connect timeout" },
+};
+
+START_TEST(all_addresses)
+{
+	const struct everyone_row *row = &everyone_rows[_i];
+	AUTO(world) struct world world;
+	const struct result *result = &world.result;
+	struct scripted_peer *peers[2];
+	struct plan plan;
+
+	world_init(&world, several);
+	peers[0] = scripted_peer_new(world.base, "127.0.0.1", 0, row->first, just_there);
+	peers[1] = scripted_peer_new(world.base, "127.0.0.3", scripted_peer_address(peers[0]).port, row->second,
+				     just_there);
+	plan = plan_for_name("two.test", scripted_peer_address(peers[0]).port);
+	plan.timeout_us = row->first == PEER_STALLS ? SHORT_US : TIMEOUT_US;
+	plan.all_addresses = true;
+	plan.need = row->need;
+	run(&world, &plan);
+	ck_assert_msg(strcmp(reason_name(result->reason), row->reason) == 0, "%s: %s", row->says,
+		      reason_name(result->reason));
+	ck_assert_str_eq(phase_name(result->phase), row->phase);
+	ck_assert_uint_eq(result->address_count, 2);
+	ck_assert_int_eq(result->addresses[0].reason == REASON_OK, row->first == PEER_LISTENS);
+	ck_assert_int_eq(result->addresses[1].reason == REASON_OK, row->second == PEER_LISTENS);
+	ck_assert((result->detail == NULL) == (row->detail == NULL));
+	if (row->detail != NULL)
+		ck_assert_str_eq(result->detail, row->detail);
+	ck_assert_int_ge(result->phase_us[PHASE_DNS], 0);
+	ck_assert_int_ge(result->phase_us[PHASE_TOTAL], result->phase_us[PHASE_DNS]);
+	ck_assert_uint_eq(probe_loop_in_flight(world.loop), 0);
+	wait_goodbyes(&world);
+	scripted_peer_free(peers[0]);
+	scripted_peer_free(peers[1]);
+}
+END_TEST
+
+START_TEST(to_cancel_the_leader_cancels_all)
+{
+	AUTO(world) struct world world;
+	struct scripted_peer *peers[2];
+	struct probe *probe;
+	struct plan plan;
+
+	world_init(&world, several);
+	peers[0] = scripted_peer_new(world.base, "127.0.0.1", 0, PEER_STALLS, just_there);
+	peers[1] = scripted_peer_new(world.base, "127.0.0.3", scripted_peer_address(peers[0]).port, PEER_STALLS,
+				     just_there);
+	plan = plan_for_name("two.test", scripted_peer_address(peers[0]).port);
+	plan.all_addresses = true;
+	for (int i = 0; i < 2; i++) {
+		probe = start(&world, &plan, NULL);
+		while (probe_loop_in_flight(world.loop) < 3)
+			world_turn(&world);
+		if (i == 0)
+			probe_cancel(probe);
+		ck_assert_uint_eq(probe_loop_in_flight(world.loop), i == 0 ? 0 : 3);
+	}
+	ck_assert_int_eq(world.done_count, 0); /* the second ends with the loop */
+	scripted_peer_free(peers[0]);
+	scripted_peer_free(peers[1]);
+}
+END_TEST
+
+/* What is expected */
+
+static const struct expected_row {
+	const char *says;
+	enum peer_manner manner;
+	enum reason expected[2];
+	const char *reason;
+	const char *detail; /* NULL: none */
+} expected_rows[] = {
+	{ "must be closed, and is", PEER_REFUSES, { REASON_CONNECT_REFUSED }, "ok", "connection refused, as expected" },
+	{ "must be closed, and is open", PEER_LISTENS, { REASON_CONNECT_REFUSED }, "open_unexpectedly", NULL },
+	{ "must be closed, not silent", PEER_STALLS, { REASON_CONNECT_REFUSED }, "connect_timeout",
+	  "Connection timed out" },
+	{ "open or closed: the host answers", PEER_LISTENS, { REASON_OK, REASON_CONNECT_REFUSED }, "ok", NULL },
+	{ "closed or open: the host answers", PEER_REFUSES, { REASON_OK, REASON_CONNECT_REFUSED }, "ok",
+	  "connection refused, as expected" },
+};
+
+START_TEST(expected_reasons)
+{
+	const struct expected_row *row = &expected_rows[_i];
+	AUTO(world) struct world world;
+	struct scripted_peer *peer;
+	struct address address;
+	struct plan plan;
+
+	world_init(&world, NULL);
+	peer = scripted_peer_new(world.base, "127.0.0.1", 0, row->manner, just_there);
+	address = scripted_peer_address(peer);
+	plan = plan_for(&address);
+	plan.timeout_us = row->manner == PEER_STALLS ? SHORT_US : TIMEOUT_US;
+	for (int i = 0; i < ROWS(row->expected); i++)
+		if (i == 0 || row->expected[i] != REASON_OK)
+			reason_set_add(&plan.expected, row->expected[i]);
+	run(&world, &plan);
+	ck_assert_msg(strcmp(reason_name(world.result.reason), row->reason) == 0, "%s: %s", row->says,
+		      reason_name(world.result.reason));
+	ck_assert((world.result.detail == NULL) == (row->detail == NULL));
+	if (row->detail != NULL)
+		ck_assert_str_eq(world.result.detail, row->detail);
+	scripted_peer_free(peer);
+}
+END_TEST
+
 /* Cancelling */
 
 START_TEST(a_cancelled_probe_is_silent)
@@ -946,6 +1075,9 @@ static void add_all(TCase *tcase)
 	tcase_add_loop_test(tcase, several_addresses, 0, ROWS(two_rows));
 	tcase_add_test(tcase, no_descriptor_is_ours);
 	tcase_add_test(tcase, a_new_resolver_is_asked_again);
+	tcase_add_loop_test(tcase, all_addresses, 0, ROWS(everyone_rows));
+	tcase_add_test(tcase, to_cancel_the_leader_cancels_all);
+	tcase_add_loop_test(tcase, expected_reasons, 0, ROWS(expected_rows));
 	tcase_add_test(tcase, a_cancelled_probe_is_silent);
 	tcase_add_test(tcase, the_end_of_the_loop_ends_all);
 	tcase_add_loop_test(tcase, handshakes, 0, ROWS(tls_rows));

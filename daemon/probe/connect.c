@@ -69,6 +69,8 @@ static enum step dns_answered(struct probe *probe)
 
 enum step phase_dns(struct probe *probe)
 {
+	if (probe->role == PROBE_MEMBER)
+		return STEP_SKIPPED;
 	if (probe->plan->literal.family != 0) {
 		probe->addresses[0] = probe->plan->literal;
 		probe->address_count = 1;
@@ -221,6 +223,7 @@ static enum step attempt_look(struct probe *probe)
 		return attempt_failed(probe, connect_reason(error_number, false), error_number);
 	}
 	default:
+		probe->connect_retransmits = info.tcpi_total_retrans;
 		probe->result.retransmits += info.tcpi_total_retrans;
 		return attempt_done(probe, &info);
 	}

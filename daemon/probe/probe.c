@@ -14,17 +14,34 @@
 /* Of probes that ended, for the next ones: a burst may not keep its memory for ever. */
 enum { SPARE_MAX = 512 };
 
-static const struct probe_phase tcp_phases[] = {
-	{ PHASE_DNS, REASON_DNS_TIMEOUT, phase_dns },
-	{ PHASE_CONNECT, REASON_CONNECT_TIMEOUT, phase_connect },
-	{ PHASE_TOTAL, REASON_OK, NULL },
-};
+static bool wants_everyone(const struct probe *probe)
+{
+	return probe->role == PROBE_LEADER;
+}
 
-static const struct probe_phase tls_phases[] = {
-	{ PHASE_DNS, REASON_DNS_TIMEOUT, phase_dns },
-	{ PHASE_CONNECT, REASON_CONNECT_TIMEOUT, phase_connect },
-	{ PHASE_TLS, REASON_TLS_TIMEOUT, phase_tls },
-	{ PHASE_TOTAL, REASON_OK, NULL },
+static bool wants_connect(const struct probe *probe)
+{
+	return probe->role != PROBE_LEADER;
+}
+
+static bool wants_starttls(const struct probe *probe)
+{
+	return wants_connect(probe) && probe->plan->starttls != STARTTLS_NONE;
+}
+
+static bool wants_tls(const struct probe *probe)
+{
+	return wants_connect(probe) && probe->plan->tls != NULL;
+}
+
+/* What a probe does, in this order, as far as its plan wants it. */
+static const struct probe_phase phases[] = {
+	{ PHASE_DNS, REASON_DNS_TIMEOUT, phase_dns, NULL, NULL },
+	{ PHASE_TOTAL, REASON_LOCAL_ERROR, phase_everyone, wants_everyone, NULL },
+	{ PHASE_CONNECT, REASON_CONNECT_TIMEOUT, phase_connect, wants_connect, NULL },
+	{ PHASE_STARTTLS, REASON_STARTTLS_TIMEOUT, phase_starttls, wants_starttls, starttls_time_out },
+	{ PHASE_TLS, REASON_TLS_TIMEOUT, phase_tls, wants_tls, NULL },
+	{ PHASE_TOTAL, REASON_OK, NULL, NULL, NULL },
 };
 
 static void on_timer(struct timer *timer, int64_t now_us);
@@ -127,8 +144,11 @@ void probe_drop_socket(struct probe *probe)
 
 /* The way through the phases */
 
+/* The first from `phase` on that is wanted. */
 static void probe_enter_phase(struct probe *probe, const struct probe_phase *phase)
 {
+	while (phase->wanted != NULL && !phase->wanted(probe))
+		phase++;
 	probe->phase = phase;
 	probe->phase_started_us = probe->now_us;
 	probe->share_until_us = INT64_MAX;
@@ -137,6 +157,7 @@ static void probe_enter_phase(struct probe *probe, const struct probe_phase *pha
 
 static void probe_lap(struct probe *probe, enum step step)
 {
+	int64_t *phase_us = &probe->result.phase_us[probe->phase->name];
 	int64_t took_us = probe->now_us - probe->phase_started_us;
 
 	if (step == STEP_SKIPPED) {
@@ -147,7 +168,7 @@ static void probe_lap(struct probe *probe, enum step step)
 		probe->uncounted_us += took_us - probe->better_us;
 		took_us = probe->better_us;
 	}
-	probe->result.phase_us[probe->phase->name] = took_us;
+	*phase_us = took_us + (*phase_us > 0 ? *phase_us : 0);
 }
 
 static void probe_wait(struct probe *probe)
@@ -160,6 +181,10 @@ static void probe_wait(struct probe *probe)
 
 static void probe_time_out(struct probe *probe)
 {
+	if (probe->phase->time_out != NULL) {
+		probe->phase->time_out(probe);
+		return;
+	}
 	AUTO(string) char *text = mem_printf("not done %lld ms after the start of the probe",
 					     (long long)((probe->now_us - probe->started_us) / US_PER_MS));
 
@@ -232,6 +257,8 @@ static void probe_close(struct probe *probe)
 {
 	wheel_cancel(probe->loop->wheel, &probe->timer);
 	resolver_cancel(TAKE(probe->lookup));
+	everyone_end(probe);
+	starttls_free(TAKE(probe->starttls));
 	if (probe->session != NULL) {
 		tls_session_goodbye(probe->session);
 		tls_session_free(TAKE(probe->session));
@@ -259,10 +286,32 @@ static void probe_report(struct probe *probe)
 	probe_give_back(probe);
 }
 
+/* What the plan expects is well, whatever it is; not to get it is not. Our own troubles are never well. */
+static void probe_judge(struct probe *probe)
+{
+	const struct reason_set *expected = &probe->plan->expected;
+	const enum reason reason = probe->result.reason;
+
+	if (reason_set_empty(expected) || reason_is_ours(reason))
+		return;
+	if (reason != REASON_OK && reason_set_has(expected, reason)) {
+		probe_forgive(probe);
+		probe->result.detail = mem_printf("%s, as expected", reason_text(reason));
+	} else if (reason == REASON_OK && !reason_set_has(expected, REASON_OK)) {
+		probe_fail(probe, REASON_OPEN_UNEXPECTEDLY, 0, NULL);
+	}
+}
+
 static void probe_end(struct probe *probe)
 {
-	probe->result.phase_us[PHASE_TOTAL] = probe->now_us - probe->started_us - probe->uncounted_us;
-	probe->result.phase = probe->phase->name;
+	probe->result.phase_us[PHASE_TOTAL] = probe->total_us >= 0 ?
+						      probe->total_us :
+						      probe->now_us - probe->started_us - probe->uncounted_us;
+	if (probe->role != PROBE_LEADER || probe->members == NULL)
+		probe->result.phase = probe->phase->name;
+	stream_read_numbers(probe);
+	if (probe->role != PROBE_LEADER)
+		probe_judge(probe);
 	probe_close(probe);
 	if (probe->state == PROBE_STARTING) {
 		probe->state = PROBE_ENDED;
@@ -286,40 +335,79 @@ static void on_timer(struct timer *timer, int64_t now_us)
 
 /* The interface */
 
-struct probe *probe_start(struct probe_loop *loop, const struct plan *plan, int64_t due_us,
-			  const struct certificate *told, probe_done_fn *done, void *arg)
+/* A probe at its start; what it is to begin with is still to be set. */
+static struct probe *probe_prepare(struct probe_loop *loop, const struct plan *plan, const struct now *now,
+				   const struct certificate *told, probe_done_fn *done, void *arg)
 {
 	struct probe *probe = probe_take(loop);
-	struct now now = clock_now();
 
 	probe->plan = plan;
 	probe->state = PROBE_STARTING;
+	probe->role = PROBE_ALONE;
 	probe->watching = false;
 	probe->connected = false;
 	probe->fd = -1;
-	probe->now_us = now.mono_us;
-	probe->started_us = now.mono_us;
-	probe->deadline_us = now.mono_us + plan->timeout_us;
+	probe->now_us = now->mono_us;
+	probe->started_us = now->mono_us;
+	probe->deadline_us = now->mono_us + plan->timeout_us;
 	probe->uncounted_us = 0;
+	probe->total_us = -1;
 	probe->lookup = NULL;
 	probe->lookup_state = LOOKUP_NOT_ASKED;
 	probe->address_count = 0;
 	probe->address_next = 0;
+	probe->connect_retransmits = 0;
 	probe->session = NULL;
+	probe->secure = false;
+	probe->starttls = NULL;
+	probe->starttls_next = STARTTLS_GO_ON;
+	probe->exchange = NULL;
+	probe->members = NULL;
+	probe->member_count = 0;
 	probe->told = told != NULL;
 	if (told != NULL)
 		probe->told_certificate = *told;
 	probe->done = done;
 	probe->arg = arg;
 	result_init(&probe->result, plan->target_id);
-	probe->result.started_unix_us = now.unix_us;
-	probe->result.late_us = now.mono_us > due_us ? now.mono_us - due_us : 0;
+	probe->result.started_unix_us = now->unix_us;
 	list_push(&loop->in_flight, &probe->node);
 	loop->in_flight_count++;
-	probe_enter_phase(probe, plan->tls != NULL ? tls_phases : tcp_phases);
+	return probe;
+}
+
+static void probe_begin(struct probe *probe)
+{
+	probe_enter_phase(probe, phases);
 	probe_advance(probe);
 	if (probe->state == PROBE_STARTING)
 		probe->state = PROBE_RUNNING;
+}
+
+struct probe *probe_start(struct probe_loop *loop, const struct plan *plan, int64_t due_us,
+			  const struct certificate *told, probe_done_fn *done, void *arg)
+{
+	const struct now now = clock_now();
+	struct probe *probe = probe_prepare(loop, plan, &now, told, done, arg);
+
+	if (plan->all_addresses)
+		probe->role = PROBE_LEADER;
+	probe->result.late_us = now.mono_us > due_us ? now.mono_us - due_us : 0;
+	probe_begin(probe);
+	return probe;
+}
+
+struct probe *probe_start_member(struct probe *leader, const struct address *address, probe_done_fn *done, void *arg)
+{
+	const struct now now = clock_now();
+	struct probe *probe = probe_prepare(leader->loop, leader->plan, &now,
+					    leader->told ? &leader->told_certificate : NULL, done, arg);
+
+	probe->role = PROBE_MEMBER;
+	probe->deadline_us = leader->deadline_us;
+	probe->addresses[0] = *address;
+	probe->address_count = 1;
+	probe_begin(probe);
 	return probe;
 }
 
@@ -354,8 +442,8 @@ void probe_loop_free(struct probe_loop *loop)
 
 	if (loop == NULL)
 		return;
-	list_each(probe, &loop->in_flight, struct probe, node)
-		probe_cancel(probe);
+	while (!list_empty(&loop->in_flight)) /* one that leads takes others with it */
+		probe_cancel(list_entry(loop->in_flight.next, struct probe, node));
 	assert(loop->in_flight_count == 0);
 	list_each(probe, &loop->spare, struct probe, node)
 		probe_release(probe);

@@ -27,7 +27,10 @@ struct wheel;
 struct probe;
 struct probe_loop;
 
-/* What the probe of one target does. Made by the loader, const while a prober may use it. */
+struct exchange_plan;
+
+/* What the probe of one target does (plan.h makes it from the configuration). Const while a prober may use it; what
+ * it points to is lent. All that is zero is not wanted. */
 struct plan {
 	uint32_t target_id;      /* results carry it; stays over reloads that do not change what the probe does */
 	int32_t previous;        /* index of the same target in this prober's list before; -1 = it is new */
@@ -40,6 +43,13 @@ struct plan {
 	int64_t recheck_us;
 	struct tls_context *tls; /* NULL: a TCP target */
 	struct tls_wish wish;
+	enum starttls starttls;  /* how TLS begins, if not with the first byte */
+	const char *ehlo;        /* what we call ourselves where a protocol asks */
+	const struct exchange_plan *exchange;
+	bool tls_in_exchange;    /* TLS begins with a step of the exchange */
+	struct reason_set expected; /* reasons that are well; empty: only ok */
+	bool all_addresses;
+	uint8_t need;            /* of all addresses, how many must be good; 0 = all */
 	bool paused;             /* in the list, never probed */
 };
 
@@ -64,7 +74,7 @@ void probe_cancel(struct probe *probe); /* NULL is fine; `done` is not called */
 enum { PROBE_LATE_US = 500 * 1000 };
 bool probe_loop_stood_still(struct probe_loop *loop, int64_t now_us);
 size_t probe_loop_in_flight(const struct probe_loop *loop);
-/* Sockets in use: in flight and saying goodbye. */
+/* Sockets in use: in flight (all addresses of a name each) and saying goodbye. */
 size_t probe_loop_sockets(const struct probe_loop *loop);
 
 #endif

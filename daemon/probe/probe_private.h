@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_private - what the engine (probe.c), the phases (connect.c, tls.c) and the closing list (goodbye.c) share.
+ * probe_private - what the engine (probe.c), the phases (connect.c, everyone.c, starttls.c, tls.c, exchange.c), the way
+ *                 bytes take (stream.c) and the closing list (goodbye.c) share.
  * A phase does what it can without waiting and says how it went; it is called again after each wait. Its wait ends
  * when the socket or the lookup has something, when `share_until_us` has come, or with the deadline: then it gets
  * a last look, and if it still waits the engine ends the probe with the phase's `timeout` reason.
@@ -14,8 +15,10 @@
 #include "lib/base/list.h"
 #include "lib/base/wheel.h"
 #include "lib/io/resolver.h"
+#include "lib/proto/starttls.h"
 
 struct event;
+struct exchange;
 
 enum step {
 	STEP_DONE,
@@ -24,10 +27,13 @@ enum step {
 	STEP_FAILED   /* probe_fail() was called */
 };
 
+/* A row of what a probe may do. A phase may have two rows, its times are added. */
 struct probe_phase {
 	enum phase name;
 	enum reason timeout;
 	enum step (*run)(struct probe *probe);
+	bool (*wanted)(const struct probe *probe);   /* NULL: always */
+	void (*time_out)(struct probe *probe);       /* NULL: `timeout` says it all; else it calls probe_fail() */
 };
 
 enum probe_state {
@@ -35,6 +41,9 @@ enum probe_state {
 	PROBE_RUNNING,
 	PROBE_ENDED     /* inside probe_start() already: the timer reports it */
 };
+
+/* Where all addresses of a name are probed, one probe leads: it looks the name up, and has one probe for each. */
+enum probe_role { PROBE_ALONE, PROBE_LEADER, PROBE_MEMBER };
 
 enum lookup_state { LOOKUP_NOT_ASKED, LOOKUP_ASKED, LOOKUP_ANSWERED };
 
@@ -62,6 +71,7 @@ struct probe {
 	const struct plan *plan;
 	const struct probe_phase *phase;
 	enum probe_state state;
+	enum probe_role role;
 	struct timer timer;
 	struct event *event; /* lives as long as the memory; watches fd from connect to the end */
 	bool watching;
@@ -74,6 +84,7 @@ struct probe {
 	int64_t share_until_us; /* of one address; INT64_MAX = none */
 	int64_t better_us;   /* what the phase took by a better clock than the loop's; -1 = none */
 	int64_t uncounted_us; /* time that was the loop's, not the peer's: not part of the total */
+	int64_t total_us;    /* another's total, instead of our own; -1 = none */
 	struct lookup *lookup;
 	enum lookup_state lookup_state;
 	enum lookup_status lookup_status;
@@ -82,7 +93,16 @@ struct probe {
 	size_t address_count;
 	size_t address_next;
 	int64_t attempt_started_us;
+	uint32_t connect_retransmits; /* of this connection, counted at connect */
 	struct tls_session *session;
+	bool secure;         /* the session is there: what is said goes through it */
+	struct starttls_talk *starttls;
+	enum starttls_next starttls_next;
+	struct exchange *exchange;
+	int64_t exchange_started_us;
+	struct member *members; /* PROBE_LEADER */
+	size_t member_count;
+	size_t members_left;
 	bool told;
 	struct certificate told_certificate;
 	probe_done_fn *done;
@@ -91,6 +111,9 @@ struct probe {
 };
 
 /* engine */
+
+/* A probe of one address of the leader's, under its deadline. The leader's phase ends when all have reported. */
+struct probe *probe_start_member(struct probe *leader, const struct address *address, probe_done_fn *done, void *arg);
 
 /* Overwrites an earlier failure. `text` is copied; NULL: errno's words. */
 void probe_fail(struct probe *probe, enum reason reason, int error_number, const char *text);
@@ -105,10 +128,34 @@ void probe_resume(struct probe *probe);
 /* phases */
 
 enum step phase_dns(struct probe *probe);
+enum step phase_everyone(struct probe *probe);
+void everyone_end(struct probe *probe);
 enum step phase_connect(struct probe *probe);
+enum step phase_starttls(struct probe *probe);
+void starttls_time_out(struct probe *probe);
 enum step phase_tls(struct probe *probe);
+enum step phase_exchange(struct probe *probe);
+void exchange_time_out(struct probe *probe);
 /* Asks again, of the loop's new resolver. */
 void dns_ask(struct probe *probe);
+
+/* the way bytes take: plain, or through the session once there is one */
+
+enum stream_step {
+	STREAM_MOVED,
+	STREAM_WAIT,
+	STREAM_CLOSED, /* by the peer, or the way to it is gone: *why is errno, 0 for an orderly end */
+	STREAM_FAILED  /* TLS itself; probe_fail() was called */
+};
+enum { STREAM_BYTES = 16384 }; /* of one look */
+
+enum stream_step stream_send(struct probe *probe, const void *data, size_t bytes, size_t *sent, int *why);
+enum stream_step stream_receive(struct probe *probe, void *data, size_t capacity, size_t *got, int *why);
+/* Bytes that came before they were due: there is something to receive. */
+bool stream_has_more(struct probe *probe);
+
+/* What the kernel knows of the connection at its end. */
+void stream_read_numbers(struct probe *probe);
 
 /* closing list */
 

@@ -51,6 +51,7 @@ static enum step tls_listen(struct probe *probe)
 
 static enum step tls_done(struct probe *probe)
 {
+	probe->secure = true;
 	keep_certificate(probe);
 	if (!tls_session_may_be_refused(probe->session))
 		return STEP_DONE;

@@ -398,14 +398,45 @@ static uint64_t identity(const struct config *config, const struct target_config
 	const struct trust_config *trust = &config->trust[target->trust];
 	uint64_t hash = hash_text(0, target->address);
 
+	hash = hash_text(hash, target->all_addresses ? "all" : "");
+	hash = str_hash(&target->need, sizeof(target->need), hash);
+	hash = str_hash(&target->expected, sizeof(target->expected), hash);
 	hash = hash_text(hash, target->tls ? "tls" : "");
 	if (!target->tls)
 		return hash;
+	hash = str_hash(&target->starttls, sizeof(target->starttls), hash);
+	hash = hash_text(hash, target->ehlo);
 	hash = hash_text(hash, target->server_name);
 	hash = str_hash(&target->rules.verify, sizeof(target->rules.verify), hash);
 	for (size_t i = 0; i < trust->file_count; i++)
 		hash = hash_text(hash, trust->files[i]);
 	return hash;
+}
+
+/* A threshold on a phase that the target never enters would never be met. */
+static void finish_phase(struct making *making, const struct target_config *target)
+{
+	const enum phase phase = target->rules.latency_phase;
+
+	if (layer_get(&schema_target, &making->all, "latency") == NULL)
+		return;
+	if (phase == PHASE_TLS && !target->tls)
+		mistake(making->load, making->node, making->path,
+			"latency.phase is tls, but the target has none: tls: on, or another phase");
+	if (phase == PHASE_STARTTLS && target->starttls == STARTTLS_NONE)
+		mistake(making->load, making->node, making->path,
+			"latency.phase is starttls, but the target has none: tls: {starttls: ...}, or another phase");
+}
+
+static void finish_addresses(struct making *making, struct target_config *target)
+{
+	if (!target->all_addresses && target->need != 0 && layer_get(&schema_target, &making->own, "require") != NULL)
+		mistake(making->load, making->node, making->path,
+			"\"require\" without \"addresses: all\" has nothing to count");
+	if (!target->tls)
+		target->starttls = STARTTLS_NONE; /* switched off over a profile that has it */
+	if (target->starttls != STARTTLS_NONE && target->ehlo == NULL)
+		target->ehlo = mem_strdup(making->load->config->host_name);
 }
 
 static void finish_target(struct making *making, struct target_config *target)
@@ -414,9 +445,8 @@ static void finish_target(struct making *making, struct target_config *target)
 	finish_name(making, target);
 	finish_timing(making, target);
 	finish_rules(making, &target->rules);
-	if (target->rules.latency_phase == PHASE_TLS && !target->tls && layer_get(&schema_target, &making->all, "latency") != NULL)
-		mistake(making->load, making->node, making->path,
-			"latency.phase is tls, but the target has none: tls: on, or another phase");
+	finish_addresses(making, target);
+	finish_phase(making, target);
 	if (target->address == NULL)
 		return;
 	if (target->tls && target->server_name == NULL)
@@ -650,11 +680,11 @@ static void add_top(struct load *load)
 	char host[256] = "";
 
 	layer_set(load, &schema_top, &load->files[0].top, config, NULL);
-	if (config->location == NULL) {
-		if (gethostname(host, sizeof(host) - 1) != 0 || host[0] == '\0')
-			snprintf(host, sizeof(host), "localhost");
-		config->location = str_clean(host, strlen(host), 120);
-	}
+	if (gethostname(host, sizeof(host) - 1) != 0 || host[0] == '\0')
+		snprintf(host, sizeof(host), "localhost");
+	config->host_name = str_clean(host, strlen(host), 120);
+	if (config->location == NULL)
+		config->location = mem_strdup(config->host_name);
 	print_object(load, &schema_top, &load->files[0].top, config, NULL, false);
 }
 
@@ -757,6 +787,7 @@ void config_free(struct config *config)
 	free(config->routes);
 	free(config->trust);
 	free(config->file);
+	free(config->host_name);
 	free(config);
 }
 

@@ -63,7 +63,12 @@ struct target_config {
 	int64_t interval_ms;
 	int64_t timeout_ms;
 	int64_t recheck_ms;
+	bool all_addresses;    /* each of the name's, each time; else one that works */
+	int need;              /* of all addresses, how many must be good; 0 = all */
+	struct reason_set expected; /* reasons that are well; empty: only ok */
 	bool tls;
+	enum starttls starttls; /* how TLS begins; STARTTLS_NONE: with the first byte */
+	char *ehlo;            /* what we call ourselves where a protocol asks; never NULL with starttls */
 	char *server_name;     /* SNI and the name verified; an IP literal here means no SNI and an IP SAN */
 	size_t trust;          /* index into config->trust */
 	struct rules rules;
@@ -139,6 +144,7 @@ struct daemon_config {
 struct config {
 	char *file;
 	char *location;        /* never NULL */
+	char *host_name;       /* of this machine; never NULL */
 	struct target_config *targets;
 	size_t target_count;
 	struct sender_config *senders;

@@ -167,10 +167,9 @@ void set_duration(const struct spot *spot, struct node *node)
 	mistake(spot->load, node, spot->path, "must be from %s to %s", least, most);
 }
 
-/* The index of `text` in the row's words, or -1 and reported. */
-static int word_index(const struct spot *spot, struct node *node, const char *text)
+/* The index of `text` in `words`, or -1 and reported. */
+static int word_among(const struct spot *spot, struct node *node, const char *text, const char *const *words)
 {
-	const char *const *words = spot->key->words;
 	AUTO(str) struct str all = { 0 };
 	AUTO(string) char *hint = NULL;
 
@@ -182,6 +181,11 @@ static int word_index(const struct spot *spot, struct node *node, const char *te
 	hint = did_you_mean(text, words);
 	mistake(spot->load, node, spot->path, "must be one of %s%s", all.data, hint);
 	return -1;
+}
+
+static int word_index(const struct spot *spot, struct node *node, const char *text)
+{
+	return word_among(spot, node, text, spot->key->words);
 }
 
 void set_word(const struct spot *spot, struct node *node)
@@ -646,6 +650,79 @@ void set_scope(const struct spot *spot, struct node *node)
 
 	if (text != NULL && word_index(spot, node, text) >= 0)
 		*(bool *)field(spot) = strcmp(text, "leaf") == 0;
+}
+
+void set_addresses(const struct spot *spot, struct node *node)
+{
+	const char *text = text_of(spot, node);
+
+	if (text != NULL && word_index(spot, node, text) >= 0)
+		*(bool *)field(spot) = strcmp(text, "all") == 0;
+}
+
+void set_require(const struct spot *spot, struct node *node)
+{
+	const char *text = text_of(spot, node);
+	struct error err;
+	int64_t count;
+
+	if (text == NULL)
+		return;
+	if (strcmp(text, "all") == 0)
+		*(int *)field(spot) = 0;
+	else if (strcmp(text, "any") == 0)
+		*(int *)field(spot) = 1;
+	else if (!value_count(text, &count, &err) || count < spot->key->min || count > spot->key->max)
+		mistake(spot->load, node, spot->path, "must be all, any, or a number from %lld to %lld",
+			(long long)spot->key->min, (long long)spot->key->max);
+	else
+		*(int *)field(spot) = (int)count;
+}
+
+/* The word of a reason that a probe can end with; false, and reported, if it is none. */
+static bool reason_at(const struct spot *spot, struct node *node, const struct path *path, enum reason *reason)
+{
+	const char *text = text_at(spot, node, path);
+	const char *words[REASON_COUNT + 1] = { NULL };
+	AUTO(string) char *hint = NULL;
+	int count = 0;
+
+	if (text == NULL)
+		return false;
+	if (reason_parse(text, reason) && reason_is_of_connection(*reason))
+		return true;
+	for (enum reason each = REASON_OK; each < REASON_COUNT; each++)
+		if (reason_is_of_connection(each))
+			words[count++] = reason_name(each);
+	hint = did_you_mean(text, words);
+	mistake(spot->load, node, path, "\"%s\" is no reason that a probe ends with%s", text, hint);
+	return false;
+}
+
+void set_reasons(const struct spot *spot, struct node *node)
+{
+	struct reason_set *set = field(spot);
+	enum reason reason;
+
+	if (!count_is_fine(spot, node, 1, REASON_COUNT))
+		return;
+	for (uint32_t i = 0; i < item_count(node); i++) {
+		struct path item = { spot->path, NULL, i };
+
+		if (reason_at(spot, item_at(node, i), node->kind == NODE_LIST ? &item : spot->path, &reason))
+			reason_set_add(set, reason);
+	}
+}
+
+void set_starttls(const struct spot *spot, struct node *node)
+{
+	const char *words[STARTTLS_COUNT] = { NULL };
+	const char *text = text_of(spot, node);
+
+	for (enum starttls each = STARTTLS_NONE + 1; each < STARTTLS_COUNT; each++)
+		words[each - 1] = starttls_name(each);
+	if (text != NULL && word_among(spot, node, text, words) >= 0)
+		starttls_parse(text, field(spot));
 }
 
 /* A word that is kept as a text. */

@@ -582,6 +582,7 @@ static bool context_set_up(SSL_CTX *ctx, const struct tls_trust *trust)
 	SSL_CTX_set_msg_callback(ctx, on_message);
 	SSL_CTX_set_options(ctx, SSL_OP_LEGACY_SERVER_CONNECT | SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION |
 				 SSL_OP_TLSEXT_PADDING);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_max_cert_list(ctx, CERT_LIST_BYTES);
 	/* One read for a flight instead of two a record; it also takes the tickets a server sends unasked off the
@@ -809,7 +810,24 @@ enum tls_step tls_session_listen(struct tls_session *session)
 
 	ERR_clear_error();
 	errno = 0;
-	return session_step(session, SSL_read(session->ssl, &unused, sizeof(unused)));
+	return session_step(session, SSL_peek(session->ssl, &unused, sizeof(unused)));
+}
+
+enum tls_step tls_session_read(struct tls_session *session, void *data, size_t capacity, size_t *got)
+{
+	*got = 0;
+	ERR_clear_error();
+	errno = 0;
+	return session_step(session, SSL_read_ex(session->ssl, data, capacity, got));
+}
+
+/* A write that had to wait may be given again from another place, and part of it may go. */
+enum tls_step tls_session_write(struct tls_session *session, const void *data, size_t bytes, size_t *sent)
+{
+	*sent = 0;
+	ERR_clear_error();
+	errno = 0;
+	return session_step(session, SSL_write_ex(session->ssl, data, bytes, sent));
 }
 
 enum reason tls_session_failure(const struct tls_session *session, const char **text, int *error_number)

@@ -57,8 +57,12 @@ struct tls_session *tls_session_new(struct tls_context *context, int fd, const s
 enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s);
 /* After DONE: the server asked for a certificate of ours in TLS 1.3, where it refuses a missing one only now. */
 bool tls_session_may_be_refused(const struct tls_session *session);
-/* Reads what it says next. WANT_READ: nothing yet; DONE: it speaks to us; FAILED as in the handshake. */
+/* Hears whether it says something next. WANT_READ: nothing yet; DONE: it speaks to us, and tls_session_read() will get
+ * it; FAILED as in the handshake. */
 enum tls_step tls_session_listen(struct tls_session *session);
+/* After the handshake. DONE: some bytes moved; FAILED: tls_closed where the peer ended it in order. */
+enum tls_step tls_session_read(struct tls_session *session, void *data, size_t capacity, size_t *got);
+enum tls_step tls_session_write(struct tls_session *session, const void *data, size_t bytes, size_t *sent);
 /* After FAILED: tls_alert, tls_protocol, tls_closed; the kernel's connect_reset, connect_unreachable, tls_timeout;
  * local_error without memory, in OpenSSL or the kernel. text is cleaned and lent; *error_number is errno or 0. */
 enum reason tls_session_failure(const struct tls_session *session, const char **text, int *error_number);
