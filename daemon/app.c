@@ -370,6 +370,8 @@ bool app_find_subject(void *arg, const char *name, struct ledger_subject *subjec
 		.phase = watched->last.phase,
 		.detail = watched->last.detail,
 		.facts = watched->facts,
+		.addresses = watched->last.addresses,
+		.address_count = watched->last.address_count,
 		.probes = watched->probes,
 		.probe_count = watched->probe_count,
 	};

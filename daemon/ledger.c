@@ -415,6 +415,41 @@ static void log_incident(const struct incident *incident, enum log_event event, 
 
 /* Incidents */
 
+/* Of several addresses those that show the certificate; NULL where all do, or none does any longer. */
+static char *who_shows(const struct ledger_subject *subject, const struct incident *incident)
+{
+	struct str text = { 0 };
+	size_t count = 0;
+	char address[ADDRESS_TEXT_BYTES];
+
+	for (size_t i = 0; i < subject->address_count; i++) {
+		const struct address_result *each = &subject->addresses[i];
+
+		if (!each->certificate.present ||
+		    memcmp(each->certificate.fingerprint, incident->fingerprint, FINGERPRINT_BYTES) != 0)
+			continue;
+		address_print_ip(&each->address, address);
+		str_addf(&text, "%s%s", count++ > 0 ? ", " : "", address);
+	}
+	if (count == 0 || count == subject->address_count) {
+		str_done(&text);
+		return NULL;
+	}
+	str_addf(&text, " still show%s it, other addresses do not", count == 1 ? "s" : "");
+	return str_take(&text);
+}
+
+static void name_who_shows(const struct ledger_subject *subject, struct incident *incident)
+{
+	AUTO(string) char *who = incident->has_fingerprint ? who_shows(subject, incident) : NULL;
+	char *before = incident->detail;
+
+	if (who == NULL)
+		return;
+	incident->detail = mem_printf("%s%s%s", before != NULL ? before : "", before != NULL ? "; " : "", who);
+	free(before);
+}
+
 /* What the last probe adds: where, and in which words. */
 static void take_circumstances(struct ledger *ledger, struct incident *incident)
 {
@@ -433,6 +468,8 @@ static void take_circumstances(struct ledger *ledger, struct incident *incident)
 		incident->detail = mem_strdup(subject.detail);
 	else if (incident->check == CHECK_CERTIFICATE && subject.facts != NULL)
 		incident->detail = mem_strdup(subject.facts->verify_text);
+	if (incident->check == CHECK_CERTIFICATE)
+		name_who_shows(&subject, incident);
 	if (subject.reached != NULL && subject.reached->family != 0) {
 		address_print(subject.reached, address);
 		free(incident->address);

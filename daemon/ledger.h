@@ -31,6 +31,8 @@ struct ledger_subject {
 	enum phase phase;
 	const char *detail;                     /* of the last failed probe */
 	const struct tls_facts *facts;          /* of the last handshake; NULL if none */
+	const struct address_result *addresses; /* where all of a name are probed */
+	size_t address_count;
 	const struct message_probe *probes;     /* oldest first */
 	size_t probe_count;
 };

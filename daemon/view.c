@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/str.h"
 
 enum state watched_state(const struct watched *watched)
 {
@@ -108,6 +109,46 @@ static void write_checks(struct json_writer *w, const struct watched *watched,
 	json_object_end(w);
 }
 
+static void write_addresses(struct json_writer *w, const struct result *result)
+{
+	char address[ADDRESS_TEXT_BYTES];
+
+	json_key(w, "addresses");
+	json_array(w);
+	for (size_t i = 0; i < result->address_count; i++) {
+		const struct address_result *each = &result->addresses[i];
+		char fingerprint[2 * FINGERPRINT_BYTES + 1];
+
+		address_print(&each->address, address);
+		json_object(w);
+		json_key_string(w, "address", address);
+		json_key_string(w, "reason", reason_name(each->reason));
+		json_key_string(w, "phase", phase_name(each->phase));
+		json_key_string(w, "detail", each->detail);
+		json_key(w, "latency");
+		if (each->reason == REASON_OK)
+			json_seconds(w, each->total_us);
+		else
+			json_null(w);
+		if (each->certificate.present) {
+			str_hex(each->certificate.fingerprint, FINGERPRINT_BYTES, fingerprint);
+			json_key_string(w, "certificate", fingerprint);
+			json_key_time(w, "not_after", each->certificate.not_after_unix_s * US_PER_S);
+		}
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
+static void write_microseconds(struct json_writer *w, const char *key, int64_t us)
+{
+	json_key(w, key);
+	if (us >= 0)
+		json_seconds(w, us);
+	else
+		json_null(w);
+}
+
 static void write_last_probe(struct json_writer *w, const struct watched *watched)
 {
 	const struct result *last = &watched->last;
@@ -131,7 +172,13 @@ static void write_last_probe(struct json_writer *w, const struct watched *watche
 		if (last->phase_us[phase] >= 0)
 			json_key_seconds(w, phase_name(phase), last->phase_us[phase]);
 	json_object_end(w);
+	write_microseconds(w, "rtt", last->rtt_us);
+	write_microseconds(w, "rtt_variance", last->rtt_variance_us);
 	json_key_int(w, "retransmits", last->retransmits);
+	json_key_int(w, "bytes_sent", (int64_t)last->bytes_sent);
+	json_key_int(w, "bytes_received", (int64_t)last->bytes_received);
+	if (last->address_count > 0)
+		write_addresses(w, last);
 	json_object_end(w);
 }
 
