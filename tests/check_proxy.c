@@ -51,8 +51,10 @@ struct dialogue {
 #define SAYS_NO(reply) { B("\5\0"), B(NO(reply)) }, B(HELLO ASK_NAME)
 
 static const struct dialogue socks[] = {
-	{ "the proxy resolves", S5H, NULL, NULL, "shop.a", NULL, { B("\5\0"), B(YES) }, B(HELLO ASK_NAME), OPENS("") },
-	{ "we resolved", S5, NULL, NULL, "shop.a", "192.0.2.1", { B("\5\0"), B(YES) }, B(HELLO ASK_IPV4), OPENS("") },
+	{ "the proxy resolves", S5H, NULL, NULL, "shop.a", NULL, { B("\5\0"), B(YES) }, B(HELLO ASK_NAME),
+	  OPENS("") },
+	{ "we resolved", S5, NULL, NULL, "shop.a", "192.0.2.1", { B("\5\0"), B(YES) }, B(HELLO ASK_IPV4),
+	  OPENS("") },
 	{ "we resolved to IPv6", S5, NULL, NULL, "shop.a", "2001:db8::1", { B("\5\0"), B(YES) },
 	  B(HELLO "\5\1\0\4\x20\1\xd\xb8\0\0\0\0\0\0\0\0\0\0\0\1\1\xbb"), OPENS("") },
 	{ "a literal is no name", S5H, NULL, NULL, "192.0.2.1", NULL, { B("\5\0"), B(YES) }, B(HELLO ASK_IPV4),
@@ -160,7 +162,8 @@ static const struct dialogue http[] = {
 	HTTP_ROW("there is no body after a yes (RFC 9110 9.3.6)",
 		 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n220 hello"),
 	  OPENS("220 hello") },
-	HTTP_ROW("1xx first", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\nx"),
+	HTTP_ROW("1xx first",
+		 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\nx"),
 	  OPENS("x") },
 	HTTP_ROW("1xx and nothing more", "HTTP/1.1 100 Continue\r\n\r\n"), HEARS_MORE },
 	HTTP_ROW("not whole", "HTTP/1.1 200 OK\r\nVia: x\r\n\r"), HEARS_MORE },
@@ -168,7 +171,8 @@ static const struct dialogue http[] = {
 	  CONNECT("192.0.2.1:443", ""), OPENS("") },
 	{ "a literal", HTTP, NULL, NULL, "2001:db8::1", NULL, { B("HTTP/1.1 200 OK\r\n\r\n") },
 	  CONNECT("[2001:db8::1]:443", ""), OPENS("") },
-	{ "a login", HTTP, "user", "hunter2", "shop.a", NULL, { B("HTTP/1.1 200 OK\r\n\r\n") }, AS_USER, OPENS("") },
+	{ "a login", HTTP, "user", "hunter2", "shop.a", NULL, { B("HTTP/1.1 200 OK\r\n\r\n") }, AS_USER,
+	  OPENS("") },
 	{ "a login without a password", HTTP, "user", NULL, "shop.a", NULL, { B("HTTP/1.1 200 OK\r\n\r\n") },
 	  CONNECT("shop.a:443", "Proxy-Authorization: Basic dXNlcjo=\r\n"), OPENS("") },
 	/* a no */
@@ -184,7 +188,8 @@ static const struct dialogue http[] = {
 	HTTP_ROW("504", "HTTP/1.1 504 Gateway Timeout\r\n\r\n"), REFUSED("the proxy says: 504 Gateway Timeout") },
 	HTTP_ROW("the first of two that say why", "HTTP/1.1 502 x\r\nProxy-Status: a\r\nX-Squid-Error: b\r\n\r\n"),
 	  REFUSED("the proxy says: 502 x (a)") },
-	HTTP_ROW("what a 1xx said is forgotten", "HTTP/1.1 100 c\r\nProxy-Status: a\r\n\r\nHTTP/1.1 502 x\r\n\r\n"),
+	HTTP_ROW("what a 1xx said is forgotten",
+		 "HTTP/1.1 100 c\r\nProxy-Status: a\r\n\r\nHTTP/1.1 502 x\r\n\r\n"),
 	  REFUSED("the proxy says: 502 x") },
 	HTTP_ROW("a no is cleaned", "HTTP/1.1 403 \x1b[31mNo\xff\r\n\r\n"),
 	  REFUSED("the proxy says: 403 \\x1b[31mNo\\xff") },
@@ -205,12 +210,15 @@ static const struct dialogue http[] = {
 	  { B("HTTP/1.1 407 no\r\nProxy-Authenticate: basic realm=x\r\n\r\n") }, AS_USER,
 	  FAILED("the proxy refuses the login: 407 no") },
 	{ "407 to a login of the wrong kind", HTTP, "user", "hunter2", "shop.a", NULL,
-	  { B("HTTP/1.1 407 no\r\nProxy-Authenticate: Negotiate\r\nproxy-authenticate:NTLM abc=\r\n\r\n") }, AS_USER,
+	  { B("HTTP/1.1 407 no\r\nProxy-Authenticate: Negotiate\r\nproxy-authenticate:NTLM abc=\r\n\r\n") },
+	  AS_USER,
 	  FAILED("the proxy refuses the login: 407 no; it takes Negotiate, NTLM, not Basic") },
 	{ "the login is repeated", HTTP, "user", "hunter2", "shop.a", NULL,
-	  { B("HTTP/1.1 407 hunter2 dXNlcjpodW50ZXIy\r\nX-Squid-Error: hunter2\r\nProxy-Authenticate: hunter2\r\n\r\n") },
+	  { B("HTTP/1.1 407 hunter2 dXNlcjpodW50ZXIy\r\nX-Squid-Error: hunter2\r\n"
+	      "Proxy-Authenticate: hunter2\r\n\r\n") },
 	  AS_USER,
-	  FAILED("the proxy refuses the login: 407 ******* **************** (*******); it takes *******, not Basic") },
+	  FAILED("the proxy refuses the login: 407 ******* **************** (*******); it takes *******, not "
+		 "Basic") },
 	/* strangers */
 	HTTP_ROW("a mail server", "220 mail\r\n"), FAILED("what answers is no HTTP proxy") },
 	HTTP_ROW("SOCKS", "\5\xff"), FAILED("what answers is no HTTP proxy") },
@@ -259,8 +267,8 @@ static void take_output(struct proxy *proxy, struct str *said, size_t most)
 }
 
 /* All that the proxy says, `most` bytes at a time; what was not used goes to `rest`. */
-static enum proxy_next converse(struct proxy *proxy, const struct dialogue *dialogue, size_t most, struct str *said,
-				struct str *rest)
+static enum proxy_next converse(struct proxy *proxy, const struct dialogue *dialogue, size_t most,
+				struct str *said, struct str *rest)
 {
 	enum proxy_next next = PROXY_GO_ON;
 
@@ -378,7 +386,8 @@ START_TEST(head_is_capped)
 		while (head.bytes < MAX - 4 + more)
 			str_add_char(&head, 'x');
 		str_add(&head, "\r\n\r\n");
-		ck_assert_int_eq(proxy_input(whole, head.data, head.bytes, &used), more ? PROXY_BROKEN : PROXY_OPEN);
+		ck_assert_int_eq(proxy_input(whole, head.data, head.bytes, &used),
+				 more ? PROXY_BROKEN : PROXY_OPEN);
 		ck_assert(more || used == MAX);
 		for (size_t i = 0; i < head.bytes && next == PROXY_GO_ON; i++)
 			next = proxy_input(singly, head.data + i, 1, &used);
@@ -428,12 +437,14 @@ static const struct {
 	const char *text;
 	enum reason reason;
 } closings[] = {
-	{ S5H, B(""), "the proxy closed the connection instead of answering to \"greeting\"", REASON_PROXY_FAILED },
+	{ S5H, B(""), "the proxy closed the connection instead of answering to \"greeting\"",
+	  REASON_PROXY_FAILED },
 	{ S5H, B("\5\0"), "the proxy closed the connection instead of answering to \"connect\"",
 	  REASON_PROXY_FAILED },
 	{ S5H, B("\5\0\5"), "the proxy closed the connection instead of answering to \"connect\"",
 	  REASON_PROXY_FAILED },
-	{ HTTP, B(""), "the proxy closed the connection instead of answering to \"CONNECT\"", REASON_PROXY_FAILED },
+	{ HTTP, B(""), "the proxy closed the connection instead of answering to \"CONNECT\"",
+	  REASON_PROXY_FAILED },
 	{ HTTP, B("HTTP/1.1 200 OK\r\n"), "the proxy closed the connection instead of answering to \"CONNECT\"",
 	  REASON_PROXY_FAILED },
 	{ HTTP, B("HTTP/1.1 403 Forbidden\r\nServer:"), "the proxy says: 403 Forbidden", REASON_PROXY_REFUSED },

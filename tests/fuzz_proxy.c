@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The first byte says what we ask of which proxy, the rest is what that says: a byte that tells how many come at a time,
- * then these. Whatever it is, our secrets are in no text, nothing is taken that is the target's, and it makes no difference
- * in what pieces it comes.
+ * The first byte says what we ask of which proxy, the rest is what that says: a byte that tells how many come at a
+ * time, then these. Whatever it is, our secrets are in no text, nothing is taken that is the target's, and it
+ * makes no difference in what pieces it comes.
  */
 #include "lib/proto/proxy.h"
 
@@ -31,6 +31,7 @@ struct run {
 	enum proxy_next next;
 	struct str said;
 	size_t used; /* in all */
+	bool has_login; /* else what looks like our secrets is none */
 };
 
 static void run_start(struct run *run, uint8_t wish_byte)
@@ -44,6 +45,7 @@ static void run_start(struct run *run, uint8_t wish_byte)
 	struct error err;
 
 	*run = (struct run){ .proxy = proxy_new(&wish, &err), .next = PROXY_GO_ON };
+	run->has_login = wish.username != NULL && wish.password != NULL;
 	require(run->proxy != NULL);
 }
 
@@ -78,7 +80,7 @@ static void check_end(const struct run *run)
 	const char *text;
 	enum reason reason = proxy_failure(run->proxy, &text);
 	/* An escape ends in a letter, which may complete what only looks like a secret. */
-	bool secrets_known = strchr(text, '\\') == NULL;
+	bool secrets_known = run->has_login && strchr(text, '\\') == NULL;
 
 	require((run->next == PROXY_BROKEN) == (text[0] != '\0'));
 	require((run->next == PROXY_BROKEN) == (reason == REASON_PROXY_REFUSED || reason == REASON_PROXY_FAILED));

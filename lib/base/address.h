@@ -23,8 +23,9 @@ struct address {
 /* "host:port", "192.0.2.1:443", "[2001:db8::1]:443". host (caller frees) is without brackets. port 1..65535. */
 bool address_split(const char *text, char **host, uint16_t *port, struct error *err);
 /*
- * An IP literal without brackets, with a zone (RFC 4007: fe80::1%eth0, fe80::1%2) or none; false for a name, and for a
- * zone that is no interface of this machine. The zone is kept as a number: an interface that is made anew gets another.
+ * An IP literal without brackets, with a zone (RFC 4007: fe80::1%eth0, fe80::1%2) or none; false for a name, and
+ * for a zone that is no interface of this machine. It is kept as a number: an interface that is made anew gets
+ * another.
  */
 bool address_from_literal(const char *host, uint16_t port, struct address *address);
 /* Strict form of a host name (RFC 1123 plus underscore; at most 253 octets, labels at most 63). */

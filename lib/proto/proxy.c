@@ -213,8 +213,8 @@ static unsigned int byte_at(const struct proxy *proxy, size_t index)
 }
 
 /*
- * How long the message is, from what has come of it: RFC 1928 6. A reply that says no is whole with its second byte: some
- * proxies end there.
+ * How long the message is, from what has come of it: RFC 1928 6. A reply that says no is whole with its second
+ * byte: some proxies end there.
  */
 static size_t socks_needed(const struct proxy *proxy)
 {
@@ -522,7 +522,8 @@ enum proxy_next proxy_input(struct proxy *proxy, const void *data, size_t bytes,
 {
 	*used = 0;
 	if (proxy->next == PROXY_GO_ON)
-		*used = proxy->step == STEP_HTTP ? http_input(proxy, data, bytes) : socks_input(proxy, data, bytes);
+		*used = proxy->step == STEP_HTTP ? http_input(proxy, data, bytes) :
+						   socks_input(proxy, data, bytes);
 	return proxy->next;
 }
 
@@ -585,7 +586,8 @@ static bool login_fits(const struct proxy *proxy, struct error *err)
 		return true;
 	if (proxy->kind == PROXY_KIND_HTTP) {
 		if (!is_basic(proxy->username, false))
-			return error_set(err, "the user of an HTTP proxy holds no colon and no control characters");
+			return error_set(err,
+					 "the user of an HTTP proxy holds no colon and no control characters");
 		if (!is_basic(proxy->password, true))
 			return error_set(err, "the password of an HTTP proxy holds no control characters");
 		if (strlen(proxy->username) + strlen(proxy->password) > BASIC_BYTES_MAX)

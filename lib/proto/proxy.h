@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * proxy - the client's side of asking a proxy for a way to a target, as a machine without socket or clock: SOCKS5 (RFC
- * 1928, login RFC 1929) and HTTP CONNECT (RFC 9110 9.3.6, form RFC 9112, Basic login RFC 7617). Whoever holds the
- * connection to the proxy moves the bytes:
- *     send what proxy_output() has, tell proxy_output_sent(), receive, proxy_input(), and again until it is not GO_ON.
+ * proxy - the client's side of asking a proxy for a way to a target, as a machine without socket or clock: SOCKS5
+ * (RFC 1928, login RFC 1929) and HTTP CONNECT (RFC 9110 9.3.6, form RFC 9112, Basic login RFC 7617). Whoever holds
+ * the connection to the proxy moves the bytes:
+ *     send what proxy_output() has, tell proxy_output_sent(), receive, proxy_input(), until it is not GO_ON.
  * After OPEN the connection is the target's, from the first byte that was not `used` on.
  * Owns:   the wish is copied. proxy_free() wipes the login; so is what said it, after the next message.
  * Fails:  all that a proxy does is an outcome, never an error.
  * Caps:   a SOCKS message has at most 262 bytes by its form; all heads of an HTTP answer (1xx included) 16 KiB.
- * Safety: a login is sent only to a proxy that asks for it (SOCKS) or with the request (HTTP), in clear text both. It is in
- *         no text, not even if the proxy repeats it. A yes to what was not sent yet breaks the dialogue.
+ * Safety: a login is sent only to a proxy that asks for it (SOCKS) or with the request (HTTP), in clear text both.
+ *         The password is in no text, not even if the proxy repeats it. A yes to what was not sent yet breaks the
+ *         dialogue.
  *
  * What an answer means, for the reason of a result:
  *     proxy_refused  the proxy works and says no, of itself or for the target behind it:
- *                    SOCKS replies 1 (general failure), 2 (not allowed), 3 (network unreachable), 4 (host unreachable, which
- *                    many also say of a name that does not exist), 5 (the target refused), 6 (timed out, by the letter "TTL
- *                    expired") and those without a meaning of their own;
- *                    HTTP 403, 429, 451 and 5xx but for those below (502 and 503: target down, 504: it timed out).
+ *                    SOCKS replies 1 (general failure), 2 (not allowed), 3 (network unreachable), 4 (host
+ *                    unreachable, which many also say of a name that does not exist), 5 (the target refused), 6
+ *                    (timed out, by the letter "TTL expired") and those without a meaning of their own;
+ *                    HTTP 403, 429, 451 and 5xx but for those below (502, 503: target down; 504: it timed out).
  *     proxy_failed   there is no way through this proxy as it is configured, whatever the target does:
- *                    no such proxy (it speaks something else, or not to the end), no common login method, login refused,
- *                    SOCKS replies 7 (no CONNECT) and 8 (no such kind of address: socks5 and socks5h differ in that);
- *                    HTTP 407 (login) and what servers that are no proxy answer: 1xx but for the harmless, 3xx, other 4xx,
+ *                    no such proxy (it speaks something else, or not to the end), no common login, login refused;
+ *                    SOCKS replies 7 (no CONNECT) and 8 (no such kind of address: there socks5 and socks5h
+ *                    differ); HTTP 407 (login) and what servers that are no proxy answer: 101, 3xx, other 4xx,
  *                    501, 505, 511 (a captive portal).
  */
 #ifndef PORTBELL_PROTO_PROXY_H
@@ -39,7 +40,7 @@ struct proxy_wish {
 	const char *username;           /* NULL: no login */
 	const char *password;           /* NULL is "" */
 	const char *host;               /* name or IP literal of the target */
-	const struct address *address;  /* asked for instead of `host`: what we resolved; its port is not looked at */
+	const struct address *address;  /* asked for instead of `host`: what we resolved; without its port */
 	uint16_t port;
 };
 
@@ -55,8 +56,8 @@ struct proxy;
 struct proxy *proxy_new(const struct proxy_wish *wish, struct error *err);
 void proxy_free(struct proxy *proxy); /* NULL is fine */
 /*
- * *used: how many bytes are the proxy's. What follows them at OPEN is the target's, which may speak first, so peek and
- * take only so many. All, as long as it is GO_ON; of no meaning when BROKEN.
+ * *used: how many bytes are the proxy's. What follows them at OPEN is the target's, which may speak first: peek,
+ * and take only so many. All, as long as it is GO_ON; of no meaning when BROKEN.
  */
 enum proxy_next proxy_input(struct proxy *proxy, const void *data, size_t bytes, size_t *used);
 /* The proxy has closed or reset the connection: BROKEN, unless it is OPEN. */

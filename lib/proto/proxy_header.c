@@ -12,7 +12,8 @@ enum { V2_HEAD_BYTES = 16 };
 
 static bool is_pair(const struct address *source, const struct address *destination)
 {
-	return source != NULL && destination != NULL && source->family != 0 && source->family == destination->family;
+	return source != NULL && destination != NULL && source->family != 0 &&
+	       source->family == destination->family;
 }
 
 static void print_bare(const struct address *address, char out[ADDRESS_TEXT_BYTES])
