@@ -118,12 +118,13 @@ static enum step look_up_target(struct probe *probe)
 	const struct plan *plan = probe->plan;
 	const struct target_config *way = plan->way;
 
-	/* A member was given its address; some proxies look the name up themselves. */
-	if (probe->role == PROBE_MEMBER || (way != NULL && (way->proxy.kind == PROXY_KIND_SOCKS5H ||
-							    way->proxy.kind == PROXY_KIND_HTTP)))
+	if (probe->role == PROBE_MEMBER) /* it was given its address */
 		return STEP_SKIPPED;
 	if (way != NULL && way->resolve_count > 0)
 		return look_up(probe, way->resolve, way->resolve_count);
+	/* Other proxies look the name up themselves. */
+	if (way != NULL && way->proxy.kind != PROXY_KIND_NONE && way->proxy.kind != PROXY_KIND_SOCKS5)
+		return STEP_SKIPPED;
 	return look_up(probe, &plan->literal, plan->literal.family != 0);
 }
 

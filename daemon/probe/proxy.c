@@ -35,7 +35,7 @@ static enum step proxy_begin(struct probe *probe)
 		.username = plan->way->proxy.username,
 		.password = plan->way->proxy.password,
 		.host = plan->host,
-		.address = plan->way->proxy.kind == PROXY_KIND_SOCKS5 ? &probe->behind_proxy : NULL,
+		.address = probe->behind_proxy.family != 0 ? &probe->behind_proxy : NULL,
 		.port = plan->port,
 	};
 	struct error err;
@@ -80,7 +80,7 @@ static enum stream_step send_output(struct probe *probe, int *why)
 
 static enum step proxy_opened(struct probe *probe)
 {
-	if (probe->plan->way->proxy.kind == PROXY_KIND_SOCKS5)
+	if (probe->behind_proxy.family != 0)
 		probe->result.address = probe->behind_proxy;
 	return STEP_DONE;
 }
