@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@ static const struct split_row split_rows[] = {
 	{ "[2001:db8::1]:443", "2001:db8::1", 443 },
 	{ "[::ffff:192.0.2.1]:25", "::ffff:192.0.2.1", 25 },
 	{ "[fe80::1%1]:22", "fe80::1%1", 22 },
+	{ "[fe80::1%lo]:22", "fe80::1%lo", 22 },
+	{ "[fe80::1%4294967295]:22", "fe80::1%4294967295", 22 },
 	{ "xn--bcher-kva.example:0443", "xn--bcher-kva.example", 443 },
 	{ "", NULL, 0 },
 	{ "shop", NULL, 0 },
@@ -43,7 +46,13 @@ static const struct split_row split_rows[] = {
 	{ "[shop]:443", NULL, 0 },
 	{ "[]:443", NULL, 0 },
 	{ "[fe80::1%]:22", NULL, 0 },
+	{ "[fe80::1%nothing0]:22", NULL, 0 },
 	{ "[fe80::1%no-such-interface]:22", NULL, 0 },
+	{ "[fe80::1%0]:22", NULL, 0 },
+	{ "[fe80::1%4294967296]:22", NULL, 0 },
+	{ "[fe80::1%lo%lo]:22", NULL, 0 },
+	{ "[fe80::x%lo]:22", NULL, 0 },
+	{ "[lo%lo]:22", NULL, 0 },
 	{ "192.0.2.300:443", NULL, 0 },
 	{ "127.1:443", NULL, 0 },
 	{ "2130706433:443", NULL, 0 },
@@ -100,7 +109,8 @@ END_TEST
 
 START_TEST(there_and_back)
 {
-	static const char *const hosts[] = { "192.0.2.1", "0.0.0.0", "2001:db8::1", "::", "::1", "fe80::1%1",
+	static const char *const hosts[] = { "192.0.2.1", "0.0.0.0", "2001:db8::1", "::", "::1", "fe80::1%lo",
+					     "fe80::1%4294967294",
 					     "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295" };
 
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
@@ -124,6 +134,43 @@ START_TEST(there_and_back)
 		ck_assert_uint_eq(port, 65535);
 		free(host);
 	}
+}
+END_TEST
+
+/* Each interface that there is: its zone by name and by number is the same, and what goes to connect(2). */
+START_TEST(zones)
+{
+	struct if_nameindex *interfaces = if_nameindex();
+
+	ck_assert_ptr_nonnull(interfaces);
+	for (const struct if_nameindex *at = interfaces; at->if_index != 0; at++) {
+		AUTO(string) char *by_name = mem_printf("fe80::1%%%s", at->if_name);
+		AUTO(string) char *by_number = mem_printf("fe80::1%%%u", at->if_index);
+		struct sockaddr_storage sockaddr;
+		struct address address;
+		struct address other;
+		char text[ADDRESS_TEXT_BYTES];
+
+		ck_assert(address_from_literal(by_name, 443, &address));
+		ck_assert(address_from_literal(by_number, 443, &other));
+		ck_assert(address_equal(&address, &other));
+		ck_assert_int_eq((int)address_to_sockaddr(&address, &sockaddr), (int)sizeof(struct sockaddr_in6));
+		ck_assert_uint_eq(((struct sockaddr_in6 *)&sockaddr)->sin6_scope_id, at->if_index);
+		address_print_ip(&other, text);
+		ck_assert_str_eq(text, by_name);
+	}
+	if_freenameindex(interfaces);
+}
+END_TEST
+
+START_TEST(unknown_zone_is_named)
+{
+	struct error err = { .text = "" };
+	AUTO(string) char *host = NULL;
+	uint16_t port;
+
+	ck_assert(!address_split("[fe80::1%nothing0]:22", &host, &port, &err));
+	ck_assert_str_eq(err.text, "this machine has no interface of the name that stands after \"%\"");
 }
 END_TEST
 
@@ -197,6 +244,8 @@ int main(void)
 	tcase_add_loop_test(tcase, host_and_port, 0, (int)(sizeof(split_rows) / sizeof(split_rows[0])));
 	tcase_add_test(tcase, lengths_of_names);
 	tcase_add_test(tcase, there_and_back);
+	tcase_add_test(tcase, zones);
+	tcase_add_test(tcase, unknown_zone_is_named);
 	tcase_add_test(tcase, no_address);
 	tcase_add_test(tcase, differences);
 	tcase_add_test(tcase, special_addresses);

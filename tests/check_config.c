@@ -122,6 +122,7 @@ static struct config *load_yaml(const char *yaml)
 static void write_companions(void)
 {
 	AUTO(string) char *credentials = path_of("credentials");
+	char many[257] = "";
 
 	mkdir(credentials, 0700);
 	write_file("ca.pem", "not parsed here\n");
@@ -130,6 +131,8 @@ static void write_companions(void)
 	write_file("bad-url", "example.com\n");
 	write_file("empty", "\n");
 	write_file("lines", "one\ntwo\n");
+	memset(many, 'x', sizeof(many) - 1);
+	write_file("long", many);
 	write_file("whsec", "whsec_AAECAwQF\r\n");
 	write_file("bad-whsec", "whsec_!!\n");
 	write_file("raw", "raw secret");
@@ -267,6 +270,86 @@ static const struct row mistakes[] = {
 	{ "defaults: {timeout: 40s}\ntargets: ['a:1', 'b:1']\n",
 	  ONE("1:21: targets[0].timeout: the timeout (40s) must be shorter than the interval (30s)") },
 	{ TARGET("timeout: 1ms"), ONE("3:12: targets[0].timeout: must be from 10ms to 7d") },
+	/* ways */
+	{ TARGET("family: ip4"),
+	  ONE("3:11: targets[0].family: must be one of auto, ipv4, ipv6 (did you mean \"ipv4\"?)") },
+	{ "targets: [{address: '[2001:db8::1]:1', family: ipv4}]\n",
+	  ONE("1:48: targets[0].family: ipv4, but the target's address is IPv6: take one of the two away") },
+	{ "defaults: {family: ipv6}\ntargets: ['192.0.2.1:1']\n",
+	  ONE("1:20: targets[0].family: ipv6, but the target's address is IPv4: take one of the two away") },
+	{ TARGET("resolve: a.example"),
+	  ONE("3:12: targets[0].resolve: not an IP address: write 192.0.2.7, 2001:db8::7 or fe80::7%eth0") },
+	{ TARGET("resolve: [192.0.2.1, 192.0.2.1:80]"),
+	  ONE("3:24: targets[0].resolve[1]: not an IP address: write 192.0.2.7, 2001:db8::7 or fe80::7%eth0 "
+	      "(without a port)") },
+	{ TARGET("resolve: 'fe80::1'"),
+	  ONE("3:12: targets[0].resolve: a link-local address needs its interface: fe80::1%eth0, or \"source\"") },
+	{ TARGET("resolve: 'fe80::1%lo'\n  proxy: socks5h://h"),
+	  ONE("3:12: targets[0].resolve: an address with a zone means nothing to a proxy") },
+	{ TARGET("resolve: 192.0.2.1\n  family: ipv6"),
+	  ONE("3:12: targets[0].resolve: none of these addresses is IPv6, as is asked for") },
+	{ TARGET("resolve: '::1'\n  source: 192.0.2.9"),
+	  ONE("3:12: targets[0].resolve: none of these addresses is IPv4, as is asked for") },
+	{ "targets: [{address: '192.0.2.1:1', resolve: 192.0.2.2}]\n",
+	  ONE("1:45: targets[0].resolve: the target's address is an IP address, there is no name to resolve: "
+	      "take one of the two away") },
+	{ TARGET("source: eth0:1"),
+	  ONE("3:11: targets[0].source: neither an IP address of this machine nor the name of an interface, like "
+	      "eth1") },
+	{ TARGET("source: 192.0.2.300"),
+	  ONE("3:11: targets[0].source: neither an IP address of this machine nor the name of an interface, like "
+	      "eth1") },
+	{ TARGET("source: fe80::1"),
+	  ONE("3:11: targets[0].source: a link-local address needs its interface: fe80::1%eth0") },
+	{ TARGET("source: 0.0.0.0"),
+	  ONE("3:11: targets[0].source: no address to send from: leave it out if any will do") },
+	{ TARGET("source: 192.0.2.9\n  family: ipv6"),
+	  ONE("3:11: targets[0].source: an IPv4 address, but family is ipv6") },
+	{ "targets: [{address: '192.0.2.1:1', source: '2001:db8::9'}]\n",
+	  ONE("1:44: targets[0].source: an IPv6 address cannot connect to an IPv4 address") },
+	{ TARGET("source: 192.0.2.9\n  proxy: 'socks5://[::1]'"),
+	  ONE("3:11: targets[0].source: an IPv4 address cannot connect to an IPv6 address") },
+	{ TARGET("proxy: proxy:3128"),
+	  ONE("3:10: targets[0].proxy: not a proxy: write socks5://host:1080 (the name is resolved here), "
+	      "socks5h://host:1080 (by the proxy) or http://host:3128 (CONNECT)") },
+	{ TARGET("proxy: http://proxy"),
+	  ONE("3:10: targets[0].proxy: write the port of the proxy, like http://proxy.example.com:3128") },
+	{ TARGET("proxy: socks5h://u:T0KEN@h"),
+	  ONE("3:10: targets[0].proxy: a password does not belong here, where it is shown: write it into a file "
+	      "of its own and name that in proxy_password_file") },
+	{ "targets: [{address: '[fe80::1%lo]:1', proxy: 'socks5://h'}]\n",
+	  ONE("1:46: targets[0].proxy: the target's address has a zone, which means nothing to a proxy") },
+	{ "targets: ['[fe80::1%nothing0]:1']\n",
+	  ONE("1:11: targets[0].address: this machine has no interface of the name that stands after \"%\"") },
+	{ TARGET("proxy_password_file: password"),
+	  ONE("3:24: targets[0].proxy_password_file: a password without \"proxy\"") },
+	{ TARGET("proxy_password_file: password\n  proxy: socks5h://h"),
+	  ONE("3:24: targets[0].proxy_password_file: a password without a user: write it into \"proxy\", like "
+	      "socks5h://user@host:1080") },
+	{ TARGET("proxy_password_file: long\n  proxy: socks5h://u@h"),
+	  ONE("3:24: targets[0].proxy_password_file: the password of a SOCKS proxy has at most 255 bytes (RFC "
+	      "1929)") },
+	{ TARGET("proxy_password_file: none\n  proxy: socks5h://u@h"),
+	  ONE("3:24: targets[0].proxy_password_file: none: No such file or directory") },
+	{ TARGET("proxy_password_file: password\n  proxy_password_credential: mail\n  proxy: socks5h://u@h"),
+	  ONE("4:30: targets[0].proxy_password_credential: only one of \"proxy_password_file\" and "
+	      "\"proxy_password_credential\" may be given") },
+	{ "profiles: {p: {proxy_password_file: password, proxy_password_credential: mail}}\n",
+	  ONE("1:74: profiles.p.proxy_password_credential: only one of \"proxy_password_file\" and "
+	      "\"proxy_password_credential\" may be given") },
+	{ TARGET("proxy_protocol: v3"), ONE("3:19: targets[0].proxy_protocol: must be v1, v2, off or a map") },
+	{ TARGET("proxy_protocol: on"), ONE("3:19: targets[0].proxy_protocol: must be v1, v2, off or a map") },
+	{ TARGET("proxy_protocol: {version: 3}"), ONE("3:29: targets[0].proxy_protocol.version: must be 1 or 2") },
+	{ TARGET("proxy_protocol: {}"), ONE("3:19: targets[0].proxy_protocol: \"version\" is missing") },
+	{ TARGET("proxy_protocol: {version: 2, sourc: a}"),
+	  ONE("3:32: targets[0].proxy_protocol.sourc: unknown key (did you mean \"source\"?)") },
+	{ TARGET("proxy_protocol: {version: 2, source: '192.0.2.9:1'}"),
+	  ONE("3:19: targets[0].proxy_protocol: \"source\" and \"destination\" go together") },
+	{ TARGET("proxy_protocol: {version: 2, source: '192.0.2.9:1', destination: '[::1]:1'}"),
+	  ONE("3:19: targets[0].proxy_protocol: \"source\" and \"destination\" must both be IPv4 or both IPv6") },
+	{ TARGET("proxy_protocol: {version: 1, source: 'a.example:1', destination: 192.0.2.1}"),
+	  "portbell.yaml:3:40: targets[0].proxy_protocol.source: must be an IP address with a port, and no zone\n"
+	  "portbell.yaml:3:68: targets[0].proxy_protocol.destination: a port is missing: host:port\n" },
 	{ TARGET("tls: maybe"), ONE("3:8: targets[0].tls: must be on, off or a map of keys") },
 	{ TARGET("tls: [on]"), ONE("3:8: targets[0].tls: must be on, off or a map of keys") },
 	{ TARGET("tls:"), ONE("3:7: targets[0].tls: has no value") },
@@ -284,7 +367,7 @@ static const struct row mistakes[] = {
 	{ "defaults: {latency: {critical: 1s}}\n" TARGET("latency: {warning: 1s}"),
 	  ONE("4:22: targets[0].latency.critical: critical must be longer than warning") },
 	{ TARGET("latency: {phase: handshake}"),
-	  ONE("3:20: targets[0].latency.phase: must be one of dns, connect, starttls, tls, total") },
+	  ONE("3:20: targets[0].latency.phase: must be one of dns, connect, proxy, starttls, tls, exchange, total") },
 	{ TARGET("latency: {phase: starttls}"),
 	  ONE("2:3: targets[0]: latency.phase is starttls, but the target has none: tls: {starttls: ...}, or another phase") },
 	{ TARGET("addresses: every"), ONE("3:14: targets[0].addresses: must be one of first, all") },
@@ -707,6 +790,120 @@ START_TEST(works_out_what_is_not_given)
 }
 END_TEST
 
+/* Addresses as texts, a blank between them. */
+static char *addresses_text(const struct address *addresses, size_t count)
+{
+	struct str out = { 0 };
+	char text[ADDRESS_TEXT_BYTES];
+
+	for (size_t i = 0; i < count; i++) {
+		address_print(&addresses[i], text);
+		str_addf(&out, "%s%s", i > 0 ? " " : "", text);
+	}
+	return str_take(&out);
+}
+
+/* What family and source leave of "resolve", and which family is looked for. */
+static const struct {
+	const char *keys;
+	enum family family;
+	const char *resolve;
+} families[] = {
+	{ "resolve: []", FAMILY_AUTO, "" },
+	{ "resolve: ['2001:db8::7', 192.0.2.7]", FAMILY_AUTO, "[2001:db8::7]:80 192.0.2.7:80" },
+	{ "resolve: ['2001:db8::7', 192.0.2.7], family: ipv4", FAMILY_IPV4, "192.0.2.7:80" },
+	{ "resolve: ['2001:db8::7', 192.0.2.7], family: ipv6", FAMILY_IPV6, "[2001:db8::7]:80" },
+	{ "resolve: ['2001:db8::7', 192.0.2.7], source: 192.0.2.9", FAMILY_IPV4, "192.0.2.7:80" },
+	{ "resolve: ['2001:db8::7', 192.0.2.7], source: '2001:db8::9'", FAMILY_IPV6, "[2001:db8::7]:80" },
+	{ "resolve: ['2001:db8::7', 192.0.2.7], source: eth0", FAMILY_AUTO, "[2001:db8::7]:80 192.0.2.7:80" },
+	{ "resolve: ['2001:db8::7', 192.0.2.7], source: 192.0.2.9, proxy: 'socks5://h'", FAMILY_AUTO,
+	  "[2001:db8::7]:80 192.0.2.7:80" },
+	{ "resolve: 'fe80::7%lo'", FAMILY_AUTO, "[fe80::7%lo]:80" },
+	{ "resolve: 'fe80::7', source: eth0", FAMILY_AUTO, "[fe80::7]:80" },
+	{ "source: 192.0.2.9", FAMILY_IPV4, "" },
+	{ "family: ipv6, source: 192.0.2.9, proxy: 'socks5://192.0.2.1'", FAMILY_IPV6, "" },
+};
+
+START_TEST(addresses_are_of_the_family)
+{
+	AUTO(string) char *yaml = mem_printf("targets: [{address: 'a:80', %s}]\n", families[_i].keys);
+	struct config *config = load_yaml(yaml);
+	AUTO(string) char *resolve = addresses_text(config->targets[0].resolve, config->targets[0].resolve_count);
+
+	ck_assert_int_eq(config->targets[0].family, families[_i].family);
+	ck_assert_str_eq(resolve, families[_i].resolve);
+	config_free(config);
+}
+END_TEST
+
+START_TEST(fills_ways)
+{
+	struct config *config;
+	const struct target_config *targets;
+	AUTO(string) char *source = NULL;
+	AUTO(string) char *destination = NULL;
+
+	write_companions();
+	config = load_yaml(
+		"defaults: {proxy: 'socks5h://u%40x@127.0.0.1', proxy_password_credential: mail,\n"
+		"  proxy_protocol: v2, source: eth0, resolve: 192.0.2.7}\n"
+		"profiles: {file: {proxy_password_file: password}}\n"
+		"targets:\n"
+		"- a:1\n"
+		"- {address: 'b:1', profile: file, proxy_protocol: v1}\n"
+		"- {address: 'c:1', proxy: off, proxy_protocol: off, source: off, resolve: []}\n"
+		"- {address: 'd:1', source: 192.0.2.9, proxy: 'http://u@proxy.example:3128',\n"
+		"   proxy_protocol: {version: 2, source: '192.0.2.9:1', destination: '192.0.2.1:443'}}\n"
+		"- {address: 'e:1', proxy_protocol: {version: 1}}\n");
+	targets = config->targets;
+	ck_assert_int_eq(targets[0].proxy.kind, PROXY_KIND_SOCKS5H);
+	ck_assert_str_eq(targets[0].proxy.host, "127.0.0.1");
+	ck_assert_uint_eq(targets[0].proxy.port, 1080);
+	ck_assert_uint_eq(targets[0].proxy.literal.family, 4);
+	ck_assert_str_eq(targets[0].proxy.username, "u@x");
+	ck_assert_str_eq(targets[0].proxy.password, "from the unit");
+	ck_assert_int_eq(targets[0].proxy_protocol.version, PROXY_HEADER_V2);
+	ck_assert_uint_eq(targets[0].proxy_protocol.source.family, 0);
+	ck_assert_str_eq(targets[0].source.text, "eth0");
+	ck_assert_uint_eq(targets[0].source.address.family, 0);
+	ck_assert_str_eq(targets[1].proxy.password, "pa$$word"); /* the nearer of the two keys */
+	ck_assert_int_eq(targets[1].proxy_protocol.version, PROXY_HEADER_V1);
+	ck_assert_int_eq(targets[2].proxy.kind, PROXY_KIND_NONE);
+	ck_assert_ptr_null(targets[2].proxy.host);
+	ck_assert_int_eq(targets[2].proxy_protocol.version, PROXY_HEADER_NONE);
+	ck_assert_ptr_null(targets[2].source.text);
+	ck_assert_uint_eq(targets[2].resolve_count, 0);
+	ck_assert_uint_eq(targets[3].source.address.family, 4);
+	ck_assert_int_eq(targets[3].proxy.kind, PROXY_KIND_HTTP);
+	ck_assert_str_eq(targets[3].proxy.host, "proxy.example");
+	ck_assert_int_eq(targets[3].proxy_protocol.version, PROXY_HEADER_V2);
+	source = addresses_text(&targets[3].proxy_protocol.source, 1);
+	destination = addresses_text(&targets[3].proxy_protocol.destination, 1);
+	ck_assert_str_eq(source, "192.0.2.9:1");
+	ck_assert_str_eq(destination, "192.0.2.1:443");
+	ck_assert_int_eq(targets[4].proxy_protocol.version, PROXY_HEADER_V1);
+	config_free(config);
+}
+END_TEST
+
+/* What many inherit is noted once. */
+START_TEST(an_inherited_secret_is_noted_once)
+{
+	AUTO(string) char *text = NULL;
+	struct config *config;
+
+	write_companions();
+	write_file("portbell.yaml", "defaults: {proxy: 'socks5://u@h', proxy_password_file: open}\n"
+				    "targets: ['a:1', 'b:1', 'c:1']\n");
+	config = load(false, &text);
+	ck_assert_ptr_nonnull(config);
+	ck_assert_str_eq(text,
+	"portbell.yaml:1:56: note: defaults.proxy_password_file: open holds a secret and every "
+			       "user can read it: chmod o-r it\n");
+	config_free(config);
+}
+END_TEST
+
 START_TEST(fills_senders)
 {
 	static const uint8_t key[] = { 0, 1, 2, 3, 4, 5 };
@@ -825,10 +1022,17 @@ START_TEST(identity_is_what_is_probed)
 {
 	static const char *const same[] = {
 		"interval: 1m", "group: g", "labels: {a: b}", "alert: {after: 1}", "name: n",
-		"tls: {verify: full}", "tls: {server_name: a}",
+		"tls: {verify: full}", "tls: {server_name: a}", "family: auto", "proxy: off",
+		"proxy_protocol: off",
+		"source: off", "resolve: []",
 	};
 	static const char *const other[] = {
 		"tls: off", "tls: {verify: off}", "tls: {server_name: b}", "tls: {ca_file: ca.pem}",
+		"family: ipv4",
+		"resolve: 192.0.2.1", "source: eth0", "source: 192.0.2.9", "proxy: 'socks5://h'",
+		"proxy: 'socks5h://h'",
+		"proxy: 'socks5://h:1'", "proxy: 'socks5://u@h'", "proxy_protocol: v1", "proxy_protocol: v2",
+		"proxy_protocol: {version: 2, source: '192.0.2.9:1', destination: '192.0.2.1:1'}",
 	};
 	struct config *base;
 
@@ -1072,6 +1276,9 @@ static const char rich[] =
 	"  send_to: [mail]\n"
 	"- {address: '[2001:db8::1]:993', tls: off, latency: off, certificate: off, send_to: [],\n"
 	"  alert: {after: 1}}\n"
+	"- {address: 'way:1', family: ipv4, resolve: [192.0.2.7, '2001:db8::7'], source: eth0,\n"
+	"  proxy: 'socks5h://u%40x@[2001:db8::1]:1080', proxy_password_file: password,\n"
+	"  proxy_protocol: {version: 2, source: '[2001:db8::9]:1', destination: '[2001:db8::1]:443'}}\n"
 	"senders:\n"
 	"  mail: {type: email, server: 'smtp://127.0.0.1:25', from: 'A \"B\" <a@b>', to: [c@d], username: u,\n"
 	"    password_file: password}\n"
@@ -1148,6 +1355,7 @@ START_TEST(prints_what_loads_to_the_same)
 		ck_assert_uint_eq(before->targets[i].identity, after->targets[i].identity);
 		ck_assert_uint_eq(before->targets[i].label_count, after->targets[i].label_count);
 		ck_assert_str_eq(was, is);
+		ck_assert(str_equal(before->targets[i].proxy.password, after->targets[i].proxy.password));
 		ck_assert(str_equal(before->targets[i].description, after->targets[i].description));
 	}
 	ck_assert_str_eq(config_sender(after, "mail")->as.email.password, "pa$$word");
@@ -1278,6 +1486,9 @@ static Suite *config_suite(void)
 	tcase_add_test(tcase, follows_yaml_merge_keys);
 	tcase_add_test(tcase, variables_are_data);
 	tcase_add_test(tcase, works_out_what_is_not_given);
+	tcase_add_loop_test(tcase, addresses_are_of_the_family, 0, ROWS(families));
+	tcase_add_test(tcase, fills_ways);
+	tcase_add_test(tcase, an_inherited_secret_is_noted_once);
 	tcase_add_test(tcase, fills_senders);
 	tcase_add_test(tcase, fills_routes);
 	tcase_add_test(tcase, same_files_share_one_trust_set);

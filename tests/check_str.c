@@ -285,6 +285,34 @@ START_TEST(errors_are_cut_between_characters)
 }
 END_TEST
 
+START_TEST(secrets_are_scrubbed)
+{
+	static const struct {
+		const char *text;
+		const char *secret;
+		const char *shown;
+	} rows[] = {
+		{ "login hunter2 refused", "hunter2", "login ******* refused" },
+		{ "hunter2hunter2", "hunter2", "**************" },
+		{ "hunter", "hunter2", "hunter" },
+		{ "abc", "abc", "***" },
+		{ "ababab", "abab", "****ab" },
+		{ "a short one", "sh", "a short one" },
+	};
+	struct str none = { 0 };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		AUTO(str) struct str text = { 0 };
+
+		str_add(&text, rows[i].text);
+		str_scrub(&text, rows[i].secret, strlen(rows[i].secret));
+		ck_assert_str_eq(text.data, rows[i].shown);
+	}
+	str_scrub(&none, "hunter2", 7);
+	ck_assert_ptr_null(none.data);
+}
+END_TEST
+
 START_TEST(memory_grows_zeroed)
 {
 	size_t capacity = 0;
@@ -325,6 +353,7 @@ int main(void)
 	tcase_add_test(tcase, times);
 	tcase_add_test(tcase, hashes);
 	tcase_add_test(tcase, errors_are_cut_between_characters);
+	tcase_add_test(tcase, secrets_are_scrubbed);
 	tcase_add_test(tcase, memory_grows_zeroed);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_ENV);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/str.h"
 #include "lib/config/value.h"
 
 #define ROWS(table) (int)(sizeof(table) / sizeof((table)[0]))
@@ -328,6 +329,101 @@ START_TEST(expands_variables)
 }
 END_TEST
 
+static const struct {
+	const char *text;
+	enum proxy_kind kind; /* NONE: refused */
+	const char *username;
+	const char *host; /* or a part of what is said then */
+	uint16_t port;
+	uint8_t family;
+} proxies[] = {
+	{ "socks5h://u@127.0.0.1:1080", PROXY_KIND_SOCKS5H, "u", "127.0.0.1", 1080, 4 },
+	{ "socks5h://127.0.0.1", PROXY_KIND_SOCKS5H, NULL, "127.0.0.1", 1080, 4 },
+	{ "socks5://proxy.example.com/", PROXY_KIND_SOCKS5, NULL, "proxy.example.com", 1080, 0 },
+	{ "SOCKS5://proxy:9050", PROXY_KIND_SOCKS5, NULL, "proxy", 9050, 0 },
+	{ "http://proxy:3128", PROXY_KIND_HTTP, NULL, "proxy", 3128, 0 },
+	{ "http://u@[2001:db8::1]:3128/", PROXY_KIND_HTTP, "u", "2001:db8::1", 3128, 6 },
+	{ "socks5://[::1]", PROXY_KIND_SOCKS5, NULL, "::1", 1080, 6 },
+	{ "socks5://[fe80::1%lo]:1", PROXY_KIND_SOCKS5, NULL, "fe80::1%lo", 1, 6 },
+	{ "socks5://a%40b%25@proxy", PROXY_KIND_SOCKS5, "a@b%", "proxy", 1080, 0 },
+	{ "socks5://a@b@proxy", PROXY_KIND_SOCKS5, "a@b", "proxy", 1080, 0 },
+	{ "socks5://a%3ab@proxy", PROXY_KIND_SOCKS5, "a:b", "proxy", 1080, 0 },
+	{ "socks5://j%C3%B6rg@proxy", PROXY_KIND_SOCKS5, "j\xc3\xb6rg", "proxy", 1080, 0 },
+	{ "http://a%3ab@proxy:1", PROXY_KIND_NONE, NULL, "no colon", 0, 0 },
+	{ "socks5://u:secret@proxy", PROXY_KIND_NONE, NULL, "name that in proxy_password_file", 0, 0 },
+	{ "socks5://:secret@proxy", PROXY_KIND_NONE, NULL, "name that in proxy_password_file", 0, 0 },
+	{ "socks5://@proxy", PROXY_KIND_NONE, NULL, "1 to 255 bytes", 0, 0 },
+	{ "socks5://a%@proxy", PROXY_KIND_NONE, NULL, "%25 is the", 0, 0 },
+	{ "socks5://a%4@proxy", PROXY_KIND_NONE, NULL, "%25 is the", 0, 0 },
+	{ "socks5://a%00@proxy", PROXY_KIND_NONE, NULL, "%25 is the", 0, 0 },
+	{ "socks5://a%0a@proxy", PROXY_KIND_NONE, NULL, "control character", 0, 0 },
+	{ "socks5://a%ff@proxy", PROXY_KIND_NONE, NULL, "not UTF-8", 0, 0 },
+	{ "http://proxy", PROXY_KIND_NONE, NULL, "write the port of the proxy", 0, 0 },
+	{ "http://[::1]", PROXY_KIND_NONE, NULL, "write the port of the proxy", 0, 0 },
+	{ "http://proxy:0", PROXY_KIND_NONE, NULL, "from 1 to 65535", 0, 0 },
+	{ "http://proxy:3128/path", PROXY_KIND_NONE, NULL, "only a user, a host and a port", 0, 0 },
+	{ "socks5://proxy?x", PROXY_KIND_NONE, NULL, "only a user, a host and a port", 0, 0 },
+	{ "socks5://", PROXY_KIND_NONE, NULL, "a host is missing", 0, 0 },
+	{ "socks5://2001:db8::1", PROXY_KIND_NONE, NULL, "IPv6 address is written", 0, 0 },
+	{ "socks5://a b", PROXY_KIND_NONE, NULL, "neither a name nor an IP address", 0, 0 },
+	{ "https://proxy:443", PROXY_KIND_NONE, NULL, "not a proxy: write socks5://", 0, 0 },
+	{ "socks4://proxy", PROXY_KIND_NONE, NULL, "not a proxy: write socks5://", 0, 0 },
+	{ "proxy:3128", PROXY_KIND_NONE, NULL, "not a proxy: write socks5://", 0, 0 },
+	{ "", PROXY_KIND_NONE, NULL, "not a proxy: write socks5://", 0, 0 },
+};
+
+START_TEST(reads_proxies)
+{
+	struct error err = { .text = "" };
+	struct proxy_config proxy = { .kind = PROXY_KIND_NONE };
+	bool fine = value_proxy(proxies[_i].text, &proxy, &err);
+
+	ck_assert_msg(fine == (proxies[_i].kind != PROXY_KIND_NONE), "%s: %s", proxies[_i].text, err.text);
+	ck_assert_int_eq(proxy.kind, proxies[_i].kind);
+	ck_assert_ptr_null(strstr(err.text, "secret"));
+	if (fine) {
+		ck_assert_str_eq(proxy.host, proxies[_i].host);
+		ck_assert_uint_eq(proxy.port, proxies[_i].port);
+		ck_assert_uint_eq(proxy.literal.family, proxies[_i].family);
+		ck_assert_uint_eq(proxy.literal.port, proxies[_i].family != 0 ? proxy.port : 0);
+		ck_assert(str_equal(proxy.username, proxies[_i].username));
+	} else {
+		ck_assert_msg(strstr(err.text, proxies[_i].host) != NULL, "%s: %s", proxies[_i].text, err.text);
+		ck_assert_ptr_null(proxy.host);
+	}
+	free(proxy.host);
+	free(proxy.username);
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	int family; /* 0: an interface; -1: refused */
+} sources[] = {
+	{ "eth1", 0 }, { "wg0.100", 0 }, { "br-0123456789ab", 0 }, { "eth0@x", 0 }, { "192.0.2.1", 4 },
+	{ "2001:db8::1", 6 }, { "fe80::1%lo", 6 }, { "::1", 6 }, { "fe80::1", -1 }, { "0.0.0.0", -1 }, { "::",
+	-1 },
+	{ "192.0.2.300", -1 }, { "127.1", -1 }, { "1", -1 }, { "", -1 }, { "eth0:1", -1 }, { "a/b", -1 }, { "a b",
+	-1 },
+	{ "sixteen-letters!", -1 }, { "fe80::1%nothing0", -1 }, { "192.0.2.1:80", -1 }, { "\x7f", -1 },
+	{ "\xc3\xa9", -1 },
+};
+
+START_TEST(reads_sources)
+{
+	struct error err = { .text = "" };
+	struct source_config source = { .text = NULL };
+	bool fine = value_source(sources[_i].text, &source, &err);
+
+	ck_assert_msg(fine == (sources[_i].family >= 0), "%s: %s", sources[_i].text, err.text);
+	ck_assert_int_eq(fine, err.text[0] == '\0');
+	ck_assert(str_equal(source.text, fine ? sources[_i].text : NULL));
+	if (fine)
+		ck_assert_int_eq(source.address.family, sources[_i].family);
+	free(source.text);
+}
+END_TEST
+
 static Suite *value_suite(void)
 {
 	Suite *suite = suite_create("value");
@@ -339,6 +435,8 @@ static Suite *value_suite(void)
 	tcase_add_test(tcase, reads_switches_percentages_and_counts);
 	tcase_add_loop_test(tcase, checks_texts, 0, ROWS(checks));
 	tcase_add_loop_test(tcase, reads_mail_servers, 0, ROWS(servers));
+	tcase_add_loop_test(tcase, reads_proxies, 0, ROWS(proxies));
+	tcase_add_loop_test(tcase, reads_sources, 0, ROWS(sources));
 	tcase_add_test(tcase, hides_what_of_a_url_may_be_secret);
 	tcase_add_loop_test(tcase, expands_variables, 0, ROWS(expansions));
 	suite_add_tcase(suite, tcase);

@@ -4,82 +4,14 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "daemon/probe/probe_private.h"
 #include "lib/base/clock.h"
-#include "lib/base/str.h"
+#include "lib/config/config.h"
 
-enum { DETAIL_BYTES = 256 };
 /* A socket can only have connected to itself where the way is this short. */
 enum { SELF_RTT_US = 1000 };
-
-/* dns */
-
-static void on_found(const struct found *found, void *arg)
-{
-	struct probe *probe = arg;
-
-	probe->lookup = NULL;
-	probe->lookup_state = LOOKUP_ANSWERED;
-	probe->lookup_status = found->status;
-	probe->lookup_cached = found->cached;
-	if (found->status == LOOKUP_OK) {
-		probe->address_count = found->address_count;
-		memcpy(probe->addresses, found->addresses, found->address_count * sizeof(*found->addresses));
-		for (size_t i = 0; i < probe->address_count; i++)
-			probe->addresses[i].port = probe->plan->port;
-	} else if (found->text != NULL) {
-		probe->result.detail = str_clean(found->text, strlen(found->text), DETAIL_BYTES);
-	}
-	probe_resume(probe);
-}
-
-void dns_ask(struct probe *probe)
-{
-	/* Our own deadline comes first; the lookup's is a little behind, so that both cannot race. */
-	int64_t left_ms = (probe->deadline_us - probe->now_us) / US_PER_MS + 2;
-
-	probe->lookup_state = LOOKUP_ASKED;
-	probe->lookup = resolver_start(probe->loop->resolver, probe->plan->host, left_ms > 0 ? left_ms : 1,
-				       on_found, probe);
-}
-
-static enum step dns_failed(struct probe *probe, enum reason reason)
-{
-	probe->result.reason = reason;
-	return STEP_FAILED;
-}
-
-static enum step dns_answered(struct probe *probe)
-{
-	switch (probe->lookup_status) {
-	case LOOKUP_OK:
-		if (probe->address_count == 0)
-			return dns_failed(probe, REASON_DNS_NOT_FOUND);
-		return probe->lookup_cached ? STEP_SKIPPED : STEP_DONE;
-	case LOOKUP_NOT_FOUND:
-		return dns_failed(probe, REASON_DNS_NOT_FOUND);
-	case LOOKUP_TIMEOUT:
-		return dns_failed(probe, REASON_DNS_TIMEOUT);
-	case LOOKUP_FAILED:
-		break;
-	}
-	return dns_failed(probe, REASON_DNS_FAILED);
-}
-
-enum step phase_dns(struct probe *probe)
-{
-	if (probe->role == PROBE_MEMBER)
-		return STEP_SKIPPED;
-	if (probe->plan->literal.family != 0) {
-		probe->addresses[0] = probe->plan->literal;
-		probe->address_count = 1;
-		return STEP_SKIPPED;
-	}
-	if (probe->lookup_state == LOOKUP_NOT_ASKED)
-		dns_ask(probe);
-	return probe->lookup_state == LOOKUP_ANSWERED ? dns_answered(probe) : STEP_WAIT;
-}
 
 /* connect */
 
@@ -114,16 +46,52 @@ static bool is_no_way(int error_number)
 	return error_number == ENETUNREACH || error_number == EADDRNOTAVAIL || error_number == EAFNOSUPPORT;
 }
 
+/* 0, or errno. Of a source only the address matters: the kernel shares its ports among all of its connections. */
+static int bind_source(int fd, const struct source_config *source, uint8_t family)
+{
+	struct sockaddr_storage sockaddr;
+	const int on = 1;
+	socklen_t bytes;
+
+	if (source->address.family == 0)
+		return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, source->text, (socklen_t)strlen(source->text)) == 0 ?
+			       0 :
+			       errno;
+	if (source->address.family != family)
+		return EAFNOSUPPORT;
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	bytes = address_to_sockaddr(&source->address, &sockaddr);
+	return bind(fd, (const struct sockaddr *)&sockaddr, bytes) == 0 ? 0 : errno;
+}
+
+/* A socket that is connecting; else -1 and errno. */
+static int connect_socket(const struct probe *probe, const struct address *address)
+{
+	const struct target_config *way = probe->plan->way;
+	struct sockaddr_storage sockaddr;
+	socklen_t bytes = address_to_sockaddr(address, &sockaddr);
+	int fd = socket(sockaddr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int failed = 0;
+
+	if (fd < 0)
+		return -1;
+	if (way != NULL && way->source.text != NULL)
+		failed = bind_source(fd, &way->source, address->family);
+	if (failed == 0 && (connect(fd, (const struct sockaddr *)&sockaddr, bytes) == 0 || errno == EINPROGRESS ||
+			    errno == EINTR))
+		return fd;
+	failed = failed != 0 ? failed : errno;
+	close(fd);
+	errno = failed;
+	return -1;
+}
+
 /* True: under way. */
 static bool attempt_start(struct probe *probe, const struct address *address)
 {
-	struct sockaddr_storage sockaddr;
-	socklen_t bytes = address_to_sockaddr(address, &sockaddr);
-
 	probe->attempt_started_us = clock_mono_us();
-	probe->fd = socket(sockaddr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (probe->fd >= 0 && (connect(probe->fd, (const struct sockaddr *)&sockaddr, bytes) == 0 ||
-			       errno == EINPROGRESS || errno == EINTR)) {
+	probe->fd = connect_socket(probe, address);
+	if (probe->fd >= 0) {
 		probe->result.address = *address;
 		return probe_watch(probe);
 	}
@@ -156,6 +124,8 @@ static enum step connect_next(struct probe *probe)
 		if (is_starved(probe->result.error_number))
 			break;
 	}
+	if (probe->asks_for_proxy)
+		probe_blame_proxy(probe);
 	return STEP_FAILED;
 }
 

@@ -10,6 +10,9 @@
 #include "daemon/probe/probe_private.h"
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
+#include "lib/config/config.h"
+#include "lib/proto/exchange.h"
+#include "lib/proto/proxy.h"
 
 /* Of probes that ended, for the next ones: a burst may not keep its memory for ever. */
 enum { SPARE_MAX = 512 };
@@ -24,9 +27,30 @@ static bool wants_connect(const struct probe *probe)
 	return probe->role != PROBE_LEADER;
 }
 
+static bool wants_proxy(const struct probe *probe)
+{
+	return wants_connect(probe) && probe->plan->way != NULL && probe->plan->way->proxy.kind != PROXY_KIND_NONE;
+}
+
+static bool wants_header(const struct probe *probe)
+{
+	return wants_connect(probe) && probe->plan->way != NULL &&
+	       probe->plan->way->proxy_protocol.version != PROXY_HEADER_NONE;
+}
+
 static bool wants_starttls(const struct probe *probe)
 {
 	return wants_connect(probe) && probe->plan->starttls != STARTTLS_NONE;
+}
+
+static bool wants_exchange_before_tls(const struct probe *probe)
+{
+	return wants_connect(probe) && probe->plan->exchange != NULL && probe->plan->tls_in_exchange;
+}
+
+static bool wants_exchange(const struct probe *probe)
+{
+	return wants_connect(probe) && probe->plan->exchange != NULL;
 }
 
 static bool wants_tls(const struct probe *probe)
@@ -36,11 +60,15 @@ static bool wants_tls(const struct probe *probe)
 
 /* What a probe does, in this order, as far as its plan wants it. */
 static const struct probe_phase phases[] = {
-	{ PHASE_DNS, REASON_DNS_TIMEOUT, phase_dns, NULL, NULL },
+	{ PHASE_DNS, REASON_DNS_TIMEOUT, phase_dns, NULL, dns_time_out },
 	{ PHASE_TOTAL, REASON_LOCAL_ERROR, phase_everyone, wants_everyone, NULL },
 	{ PHASE_CONNECT, REASON_CONNECT_TIMEOUT, phase_connect, wants_connect, NULL },
+	{ PHASE_PROXY, REASON_PROXY_TIMEOUT, phase_proxy, wants_proxy, proxy_time_out },
+	{ PHASE_CONNECT, REASON_CONNECT_TIMEOUT, phase_header, wants_header, NULL },
 	{ PHASE_STARTTLS, REASON_STARTTLS_TIMEOUT, phase_starttls, wants_starttls, starttls_time_out },
+	{ PHASE_EXCHANGE, REASON_EXCHANGE_TIMEOUT, phase_exchange, wants_exchange_before_tls, exchange_time_out },
 	{ PHASE_TLS, REASON_TLS_TIMEOUT, phase_tls, wants_tls, NULL },
+	{ PHASE_EXCHANGE, REASON_EXCHANGE_TIMEOUT, phase_exchange, wants_exchange, exchange_time_out },
 	{ PHASE_TOTAL, REASON_OK, NULL, NULL, NULL },
 };
 
@@ -252,13 +280,30 @@ void probe_resume(struct probe *probe)
 
 /* The end */
 
+/* A server that we spoke its protocol with hears that we go, in its own words, if they go out without waiting. */
+static void probe_say_goodbye(struct probe *probe)
+{
+	const char *words;
+	size_t bytes, sent;
+	int why;
+
+	if (!probe->secure || probe->plan->exchange != NULL || probe->result.reason != REASON_OK)
+		return;
+	words = starttls_goodbye(probe->plan->starttls, &bytes);
+	if (bytes > 0)
+		stream_send(probe, words, bytes, &sent, &why);
+}
+
 /* Lets go of all that is open; a connected peer gets a goodbye. */
 static void probe_close(struct probe *probe)
 {
 	wheel_cancel(probe->loop->wheel, &probe->timer);
 	resolver_cancel(TAKE(probe->lookup));
 	everyone_end(probe);
+	proxy_free(TAKE(probe->proxy));
 	starttls_free(TAKE(probe->starttls));
+	exchange_free(TAKE(probe->exchange));
+	probe_say_goodbye(probe);
 	if (probe->session != NULL) {
 		tls_session_goodbye(probe->session);
 		tls_session_free(TAKE(probe->session));
@@ -308,7 +353,7 @@ static void probe_end(struct probe *probe)
 						      probe->total_us :
 						      probe->now_us - probe->started_us - probe->uncounted_us;
 	if (probe->role != PROBE_LEADER || probe->members == NULL)
-		probe->result.phase = probe->phase->name;
+		probe->result.phase = probe->result.reason == REASON_OK ? PHASE_TOTAL : probe->phase->name;
 	stream_read_numbers(probe);
 	if (probe->role != PROBE_LEADER)
 		probe_judge(probe);
@@ -359,9 +404,14 @@ static struct probe *probe_prepare(struct probe_loop *loop, const struct plan *p
 	probe->connect_retransmits = 0;
 	probe->session = NULL;
 	probe->secure = false;
+	probe->asks_for_proxy = false;
+	probe->looked_up = false;
+	probe->behind_proxy.family = 0;
+	probe->proxy = NULL;
 	probe->starttls = NULL;
 	probe->starttls_next = STARTTLS_GO_ON;
 	probe->exchange = NULL;
+	probe->exchanging = false;
 	probe->members = NULL;
 	probe->member_count = 0;
 	probe->told = told != NULL;

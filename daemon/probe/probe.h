@@ -28,6 +28,7 @@ struct probe;
 struct probe_loop;
 
 struct exchange_plan;
+struct target_config;
 
 /* What the probe of one target does (plan.h makes it from the configuration). Const while a prober may use it; what
  * it points to is lent. All that is zero is not wanted. */
@@ -43,6 +44,7 @@ struct plan {
 	int64_t recheck_us;
 	struct tls_context *tls; /* NULL: a TCP target */
 	struct tls_wish wish;
+	const struct target_config *way; /* its proxy, source, resolve, ... if the way is not the plain one; else NULL */
 	enum starttls starttls;  /* how TLS begins, if not with the first byte */
 	const char *ehlo;        /* what we call ourselves where a protocol asks */
 	const struct exchange_plan *exchange;

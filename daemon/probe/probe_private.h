@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_private - what the engine (probe.c), the phases (connect.c, everyone.c, starttls.c, tls.c, exchange.c), the way
- *                 bytes take (stream.c) and the closing list (goodbye.c) share.
+ * probe_private - what the engine (probe.c), the phases (dns.c, everyone.c, connect.c, proxy.c, starttls.c, tls.c,
+ *                 exchange.c), the way bytes take (stream.c) and the closing list (goodbye.c) share.
  * A phase does what it can without waiting and says how it went; it is called again after each wait. Its wait ends
  * when the socket or the lookup has something, when `share_until_us` has come, or with the deadline: then it gets
  * a last look, and if it still waits the engine ends the probe with the phase's `timeout` reason.
@@ -19,6 +19,7 @@
 
 struct event;
 struct exchange;
+struct proxy;
 
 enum step {
 	STEP_DONE,
@@ -89,17 +90,22 @@ struct probe {
 	enum lookup_state lookup_state;
 	enum lookup_status lookup_status;
 	bool lookup_cached;
-	struct address addresses[RESOLVER_ADDRESSES_MAX];
+	bool asks_for_proxy; /* the target's own address is known, or the proxy looks it up */
+	bool looked_up;      /* the target's: it took time */
+	struct address behind_proxy; /* the target's, if it is not the proxy that looks it up */
+	struct address addresses[RESOLVER_ADDRESSES_MAX]; /* to connect to */
 	size_t address_count;
 	size_t address_next;
 	int64_t attempt_started_us;
 	uint32_t connect_retransmits; /* of this connection, counted at connect */
 	struct tls_session *session;
 	bool secure;         /* the session is there: what is said goes through it */
+	struct proxy *proxy;
 	struct starttls_talk *starttls;
 	enum starttls_next starttls_next;
 	struct exchange *exchange;
 	int64_t exchange_started_us;
+	bool exchanging;     /* in one of its phases */
 	struct member *members; /* PROBE_LEADER */
 	size_t member_count;
 	size_t members_left;
@@ -128,9 +134,15 @@ void probe_resume(struct probe *probe);
 /* phases */
 
 enum step phase_dns(struct probe *probe);
+void dns_time_out(struct probe *probe);
 enum step phase_everyone(struct probe *probe);
 void everyone_end(struct probe *probe);
 enum step phase_connect(struct probe *probe);
+enum step phase_proxy(struct probe *probe);
+void proxy_time_out(struct probe *probe);
+enum step phase_header(struct probe *probe);
+/* What failed is the way to the proxy: of the target nothing is known. */
+void probe_blame_proxy(struct probe *probe);
 enum step phase_starttls(struct probe *probe);
 void starttls_time_out(struct probe *probe);
 enum step phase_tls(struct probe *probe);
@@ -151,6 +163,9 @@ enum { STREAM_BYTES = 16384 }; /* of one look */
 
 enum stream_step stream_send(struct probe *probe, const void *data, size_t bytes, size_t *sent, int *why);
 enum stream_step stream_receive(struct probe *probe, void *data, size_t capacity, size_t *got, int *why);
+/* Plain only. What is peeked at stays to be received, but for what is skipped. */
+enum stream_step stream_peek(struct probe *probe, void *data, size_t capacity, size_t *got, int *why);
+void stream_skip(struct probe *probe, size_t bytes);
 /* Bytes that came before they were due: there is something to receive. */
 bool stream_has_more(struct probe *probe);
 

@@ -56,6 +56,26 @@ enum stream_step stream_receive(struct probe *probe, void *data, size_t capacity
 	return plain_step(moved, moved == 0, got, why);
 }
 
+enum stream_step stream_peek(struct probe *probe, void *data, size_t capacity, size_t *got, int *why)
+{
+	const ssize_t seen = recv(probe->fd, data, capacity, MSG_PEEK);
+
+	return plain_step(seen, seen == 0, got, why);
+}
+
+void stream_skip(struct probe *probe, size_t bytes)
+{
+	char unused[STREAM_BYTES];
+
+	while (bytes > 0) {
+		const ssize_t got = recv(probe->fd, unused, bytes < sizeof(unused) ? bytes : sizeof(unused), 0);
+
+		if (got <= 0)
+			return;
+		bytes -= (size_t)got;
+	}
+}
+
 bool stream_has_more(struct probe *probe)
 {
 	char byte;

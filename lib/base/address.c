@@ -25,6 +25,17 @@ static bool port_parse(const char *text, uint16_t *port)
 	return true;
 }
 
+/* fe80::1%eht0: right but for the zone. */
+static bool zone_is_unknown(const char *literal)
+{
+	const char *zone = strchr(literal, '%');
+	AUTO(string) char *bare = zone != NULL ? mem_strndup(literal, (size_t)(zone - literal)) : NULL;
+	struct address address;
+
+	return bare != NULL && zone[1] != '\0' && address_from_literal(bare, 0, &address) &&
+	       !address_from_literal(literal, 0, &address);
+}
+
 static bool split_bracketed(const char *text, char **host, uint16_t *port, struct error *err)
 {
 	const char *end = strchr(text, ']');
@@ -34,6 +45,8 @@ static bool split_bracketed(const char *text, char **host, uint16_t *port, struc
 	if (end == NULL || end[1] != ':')
 		return error_set(err, "an IPv6 address is written [2001:db8::1]:443");
 	inside = mem_strndup(text + 1, (size_t)(end - text - 1));
+	if (strchr(inside, ':') != NULL && zone_is_unknown(inside))
+		return error_set(err, "this machine has no interface of the name that stands after \"%%\"");
 	if (strchr(inside, ':') == NULL || !address_from_literal(inside, 0, &address))
 		return error_set(err, "what stands in [...] is no IPv6 address");
 	if (!port_parse(end + 2, port))
@@ -180,8 +193,19 @@ socklen_t address_to_sockaddr(const struct address *address, struct sockaddr_sto
 	return 0;
 }
 
+/* The interface's name, which says more than its number; "" if it has none that reads back as the same. */
+static void scope_print(uint32_t scope, char out[IF_NAMESIZE])
+{
+	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-@";
+
+	if (if_indextoname(scope, out) == NULL || out[strspn(out, "0123456789")] == '\0' ||
+	    out[strspn(out, safe)] != '\0')
+		out[0] = '\0';
+}
+
 void address_print_ip(const struct address *address, char out[ADDRESS_TEXT_BYTES])
 {
+	char zone[IF_NAMESIZE];
 	size_t used;
 
 	out[0] = '\0';
@@ -189,7 +213,12 @@ void address_print_ip(const struct address *address, char out[ADDRESS_TEXT_BYTES
 		return;
 	inet_ntop(address->family == 4 ? AF_INET : AF_INET6, address->bytes, out, ADDRESS_TEXT_BYTES);
 	used = strlen(out);
-	if (address->scope != 0)
+	if (address->scope == 0)
+		return;
+	scope_print(address->scope, zone);
+	if (zone[0] != '\0')
+		snprintf(out + used, ADDRESS_TEXT_BYTES - used, "%%%s", zone);
+	else
 		snprintf(out + used, ADDRESS_TEXT_BYTES - used, "%%%u", address->scope);
 }
 

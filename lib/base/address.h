@@ -11,7 +11,7 @@
 
 #include "lib/base/error.h"
 
-enum { ADDRESS_TEXT_BYTES = 64 }; /* "[ffff:...%4294967295]:65535" fits */
+enum { ADDRESS_TEXT_BYTES = 64 }; /* "[ffff:...%fifteen-letters]:65535" just fits */
 
 struct address {
 	uint8_t bytes[16];  /* network order; IPv4 in the first 4 */
@@ -22,13 +22,17 @@ struct address {
 
 /* "host:port", "192.0.2.1:443", "[2001:db8::1]:443". host (caller frees) is without brackets. port 1..65535. */
 bool address_split(const char *text, char **host, uint16_t *port, struct error *err);
-/* An IP literal without brackets; false for a name. */
+/*
+ * An IP literal without brackets, with a zone (RFC 4007: fe80::1%eth0, fe80::1%2) or none; false for a name, and
+ * for a zone that is no interface of this machine. It is kept as a number: an interface that is made anew gets
+ * another.
+ */
 bool address_from_literal(const char *host, uint16_t port, struct address *address);
 /* Strict form of a host name (RFC 1123 plus underscore; at most 253 octets, labels at most 63). */
 bool address_host_is_valid(const char *host);
 bool address_from_sockaddr(const struct sockaddr *sockaddr, struct address *address);
 socklen_t address_to_sockaddr(const struct address *address, struct sockaddr_storage *sockaddr);
-/* "192.0.2.1:443"; without_port "192.0.2.1". "" if there is none. */
+/* "192.0.2.1:443", "[fe80::1%eth0]:443"; without the port "fe80::1%eth0". "" if there is none. */
 void address_print(const struct address *address, char out[ADDRESS_TEXT_BYTES]);
 void address_print_ip(const struct address *address, char out[ADDRESS_TEXT_BYTES]);
 bool address_equal(const struct address *a, const struct address *b);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rules - what a target is judged by and who is told: plain values, which lib/config fills and lib/eval reads (the two
- * are strangers to one another). Const once loaded.
+ * rules - what a target is judged by, how it is reached and who is told: plain values, which lib/config fills and
+ * lib/eval and lib/proto read (the three are strangers to one another). Const once loaded.
  */
 #ifndef PORTBELL_BASE_RULES_H
 #define PORTBELL_BASE_RULES_H
@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/base/address.h"
 #include "lib/base/match.h"
 #include "lib/base/words.h"
 
@@ -37,6 +38,28 @@ struct rules {
 	bool certificate_leaf_only; /* scope: leaf */
 	enum verify verify;
 };
+
+/* ---- ways to a target ---- */
+
+enum family { FAMILY_AUTO, FAMILY_IPV4, FAMILY_IPV6 };
+
+enum proxy_kind {
+	PROXY_KIND_NONE,
+	PROXY_KIND_SOCKS5,  /* the target's name is resolved here */
+	PROXY_KIND_SOCKS5H, /* by the proxy */
+	PROXY_KIND_HTTP     /* CONNECT; by the proxy */
+};
+
+enum proxy_header_version { PROXY_HEADER_NONE, PROXY_HEADER_V1, PROXY_HEADER_V2 };
+
+/* The PROXY protocol: the first bytes that a server gets say for whom the connection is. */
+struct proxy_header {
+	enum proxy_header_version version;
+	struct address source;      /* as written; family 0: v1 says the connection's own addresses, v2 LOCAL */
+	struct address destination; /* given if `source` is, and of its family */
+};
+
+/* ---- who is told ---- */
 
 enum group_key {
 	GROUP_BY_GROUP, GROUP_BY_CHECK, GROUP_BY_TARGET, GROUP_BY_ADDRESS, GROUP_BY_REASON, GROUP_BY_LOCATION,

@@ -9,6 +9,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 
+enum { SECRET_BYTES_MIN = 3 };
+
 static void reserve(struct str *str, size_t more)
 {
 	str->data = mem_grow(str->data, &str->capacity, str->bytes + more + 1, 1);
@@ -80,6 +82,18 @@ char *str_take(struct str *str)
 }
 
 /* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+void str_scrub(struct str *str, const char *secret, size_t bytes)
+{
+	char *at = str->data;
+
+	if (bytes < SECRET_BYTES_MIN || at == NULL)
+		return;
+	while ((at = memmem(at, str->bytes - (size_t)(at - str->data), secret, bytes)) != NULL) {
+		memset(at, '*', bytes);
+		at += bytes;
+	}
+}
+
 size_t str_utf8(const void *data, size_t bytes, uint32_t *character)
 {
 	static const uint32_t smallest[5] = { 0, 0, 0x80, 0x800, 0x10000 };

@@ -38,6 +38,9 @@ static inline void str_auto(struct str *str)
 void str_add_clean(struct str *str, const void *data, size_t bytes, size_t max_bytes);
 char *str_clean(const void *data, size_t bytes, size_t max_bytes); /* the caller frees */
 
+/* Stars over each place where the secret stands; one of less than 3 bytes would be found everywhere and stays. */
+void str_scrub(struct str *str, const char *secret, size_t bytes);
+
 /* How many bytes the well-formed UTF-8 character at `data` has, and which it is; 0 if there is none. */
 size_t str_utf8(const void *data, size_t bytes, uint32_t *character);
 

@@ -140,6 +140,7 @@ static void try_layer(struct load *load, const struct layer *layer, const struct
 {
 	struct target_config scratch = { 0 };
 
+	layer_check_pairs(load, &schema_target, layer, path);
 	layer_set(load, &schema_target, layer, &scratch, path);
 	section_done(&schema_target, &scratch);
 }
@@ -353,6 +354,99 @@ static void finish_rules(struct making *making, const struct rules *rules)
 				"warning must not come later than critical: give both");
 }
 
+static struct node *given(const struct making *making, const char *key)
+{
+	return layer_get(&schema_target, &making->all, key);
+}
+
+/* A password that many targets may inherit needs no proxy; one of its own, and one with a proxy, needs a user. */
+static void finish_login(struct making *making, const struct proxy_config *proxy)
+{
+	static const char *const keys[] = { "proxy_password_file", "proxy_password_credential" };
+	bool is_off = proxy->kind == PROXY_KIND_NONE && given(making, "proxy") != NULL;
+	const char *trouble = NULL;
+
+	if (proxy->username == NULL)
+		trouble = proxy->kind == PROXY_KIND_NONE ? "a password without \"proxy\"" :
+							   "a password without a user: write it into \"proxy\", "
+							   "like socks5h://user@host:1080";
+	else if (proxy->password != NULL && proxy->kind != PROXY_KIND_HTTP && strlen(proxy->password) > 255)
+		trouble = "the password of a SOCKS proxy has at most 255 bytes (RFC 1929)";
+	else if (proxy->password != NULL && proxy->kind == PROXY_KIND_HTTP && strlen(proxy->password) > 2000)
+		trouble = "the password of an HTTP proxy has at most 2000 bytes";
+	for (size_t i = 0; trouble != NULL && i < sizeof(keys) / sizeof(keys[0]); i++) {
+		bool own = layer_get(&schema_target, &making->own, keys[i]) != NULL;
+
+		if (given(making, keys[i]) != NULL && (own || proxy->kind != PROXY_KIND_NONE) && !is_off)
+			mistake_between(making, keys[i], "proxy", trouble);
+	}
+}
+
+/* The addresses that may be used, with their port. */
+static void finish_resolve(struct making *making, struct target_config *target)
+{
+	size_t count = 0;
+
+	if (target->resolve_count > 0 && target->literal.family != 0)
+		mistake_between(making, "resolve", "resolve",
+				"the target's address is an IP address, there is no name "
+				"to resolve: take one of the two away");
+	for (size_t i = 0; i < target->resolve_count; i++) {
+		struct address address = target->resolve[i];
+
+		address.port = target->port;
+		if (value_lacks_zone(&address) &&
+		    (target->source.text == NULL || target->source.address.family != 0))
+			mistake_between(making, "resolve", "resolve",
+					"a link-local address needs its interface: fe80::1%eth0, or \"source\"");
+		if (address.scope != 0 && target->proxy.kind != PROXY_KIND_NONE)
+			mistake_between(making, "resolve", "proxy",
+					"an address with a zone means nothing to a proxy");
+		if (target->family == FAMILY_AUTO || address.family == (target->family == FAMILY_IPV4 ? 4 : 6))
+			target->resolve[count++] = address;
+	}
+	if (count == 0 && target->resolve_count > 0)
+		mistake_between(making, "resolve", target->source.address.family != 0 ? "source" : "family",
+				target->family == FAMILY_IPV4 ?
+					"none of these addresses is IPv4, as is asked for" :
+					"none of these addresses is IPv6, as is asked for");
+	target->resolve_count = count;
+}
+
+/* Every two of what says IPv4 or IPv6 must say the same. */
+static void finish_family(struct making *making, struct target_config *target)
+{
+	bool by_proxy = target->proxy.kind != PROXY_KIND_NONE;
+	const struct address *source = &target->source.address;
+	const struct address *peer = by_proxy ? &target->proxy.literal : &target->literal;
+	uint8_t wanted = target->family == FAMILY_IPV4 ? 4 : target->family == FAMILY_IPV6 ? 6 : 0;
+
+	if (wanted != 0 && target->literal.family != 0 && wanted != target->literal.family)
+		mistake_between(making, "family", "family",
+				wanted == 4 ? "ipv4, but the target's address is IPv6: take one of the two away" :
+					      "ipv6, but the target's address is IPv4: take one of the two away");
+	else if (wanted != 0 && source->family != 0 && wanted != source->family && !by_proxy)
+		mistake_between(making, "source", "family",
+				wanted == 4 ? "an IPv6 address, but family is ipv4" :
+					      "an IPv4 address, but family is ipv6");
+	else if (source->family != 0 && peer->family != 0 && source->family != peer->family)
+		mistake_between(making, "source", by_proxy ? "proxy" : "source",
+				source->family == 4 ? "an IPv4 address cannot connect to an IPv6 address" :
+						      "an IPv6 address cannot connect to an IPv4 address");
+	else if (wanted == 0 && source->family != 0 && !by_proxy)
+		target->family = source->family == 4 ? FAMILY_IPV4 : FAMILY_IPV6;
+	if (by_proxy && target->literal.scope != 0)
+		mistake_between(making, "proxy", "proxy",
+				"the target's address has a zone, which means nothing to a proxy");
+}
+
+static void finish_way(struct making *making, struct target_config *target)
+{
+	finish_login(making, &target->proxy);
+	finish_family(making, target);
+	finish_resolve(making, target);
+}
+
 static void finish_name(struct making *making, struct target_config *target)
 {
 	struct load *load = making->load;
@@ -393,11 +487,47 @@ static uint64_t hash_text(uint64_t seed, const char *text)
 	return str_hash(text != NULL ? text : "", text != NULL ? strlen(text) + 1 : 0, seed);
 }
 
+static uint64_t hash_address(uint64_t seed, const struct address *address)
+{
+	char text[ADDRESS_TEXT_BYTES];
+
+	address_print(address, text);
+	return hash_text(seed, text);
+}
+
+static uint64_t hash_number(uint64_t seed, unsigned int number)
+{
+	return str_hash(&number, sizeof(number), seed);
+}
+
+/* The plain way adds nothing. */
+static uint64_t hash_way(uint64_t hash, const struct target_config *target)
+{
+	const struct proxy_config *proxy = &target->proxy;
+	const struct proxy_header *header = &target->proxy_protocol;
+
+	if (target->family != FAMILY_AUTO)
+		hash = hash_number(hash_text(hash, "family"), target->family);
+	for (size_t i = 0; i < target->resolve_count; i++)
+		hash = hash_address(hash_text(hash, "resolve"), &target->resolve[i]);
+	if (target->source.text != NULL)
+		hash = hash_text(hash_text(hash, "source"), target->source.text);
+	if (proxy->kind != PROXY_KIND_NONE) {
+		hash = hash_number(hash_text(hash, "proxy"), proxy->kind);
+		hash = hash_text(hash_number(hash_text(hash, proxy->host), proxy->port), proxy->username);
+	}
+	if (header->version != PROXY_HEADER_NONE) {
+		hash = hash_number(hash_text(hash, "proxy_protocol"), header->version);
+		hash = hash_address(hash_address(hash, &header->source), &header->destination);
+	}
+	return hash;
+}
+
 /* What is probed, and so what a measurement means: if it changes, what was measured before says nothing. */
 static uint64_t identity(const struct config *config, const struct target_config *target)
 {
 	const struct trust_config *trust = &config->trust[target->trust];
-	uint64_t hash = hash_text(0, target->address);
+	uint64_t hash = hash_way(hash_text(0, target->address), target);
 
 	hash = hash_text(hash, target->all_addresses ? "all" : "");
 	hash = str_hash(&target->need, sizeof(target->need), hash);
@@ -424,6 +554,9 @@ static void finish_phase(struct making *making, const struct target_config *targ
 	if (phase == PHASE_TLS && !target->tls)
 		mistake(making->load, making->node, making->path,
 			"latency.phase is tls, but the target has none: tls: on, or another phase");
+	if (phase == PHASE_PROXY && target->proxy.kind == PROXY_KIND_NONE)
+		mistake(making->load, making->node, making->path,
+			"latency.phase is proxy, but the target has none: proxy: ..., or another phase");
 	if (phase == PHASE_STARTTLS && target->starttls == STARTTLS_NONE)
 		mistake(making->load, making->node, making->path,
 			"latency.phase is starttls, but the target has none: tls: {starttls: ...}, or another phase");
@@ -434,6 +567,11 @@ static void finish_addresses(struct making *making, struct target_config *target
 	if (!target->all_addresses && target->need != 0 && layer_get(&schema_target, &making->own, "require") != NULL)
 		mistake(making->load, making->node, making->path,
 			"\"require\" without \"addresses: all\" has nothing to count");
+	if (target->all_addresses && target->resolve_count == 0 && target->proxy.kind != PROXY_KIND_NONE &&
+	    target->proxy.kind != PROXY_KIND_SOCKS5)
+		mistake(making->load, making->node, making->path,
+			"\"addresses: all\" needs the addresses, but this proxy looks the name up itself: socks5://, or "
+			"\"resolve\"");
 	if (!target->tls)
 		target->starttls = STARTTLS_NONE; /* switched off over a profile that has it */
 	if (target->starttls != STARTTLS_NONE && target->ehlo == NULL)
@@ -450,6 +588,7 @@ static void finish_target(struct making *making, struct target_config *target)
 	finish_phase(making, target);
 	if (target->address == NULL)
 		return;
+	finish_way(making, target);
 	if (target->tls && target->server_name == NULL)
 		target->server_name = mem_strdup(target->host);
 	note_port(making, target);

@@ -49,12 +49,37 @@ struct trust_config {
 	char *path;
 };
 
+struct proxy_config {
+	enum proxy_kind kind;
+	char *host;            /* NULL: no proxy */
+	uint16_t port;
+	struct address literal; /* family 0 unless host is an IP literal */
+	char *username;        /* NULL: no login */
+	char *password;        /* secret; NULL: none */
+};
+
+struct source_config {
+	char *text;            /* as written; NULL: whatever the kernel takes */
+	struct address address; /* to bind to, port 0; family 0: `text` is an interface's name */
+};
+
 struct target_config {
 	char *name;
 	char *address;         /* as written, "shop.example.com:443" */
 	char *host;
 	uint16_t port;
 	struct address literal; /* family 0 unless host is an IP literal */
+	/*
+	 * Of which family an address that was looked up must be. With a source address and without a proxy it is
+	 * never AUTO: it is the source's. To a proxy, too, a source address can only connect within its own
+	 * family.
+	 */
+	enum family family;
+	struct address *resolve; /* instead of DNS, with the port; all of `family`. Of any kind of proxy, too */
+	size_t resolve_count;
+	struct source_config source; /* of the connection to the target, or to the proxy */
+	struct proxy_config proxy;
+	struct proxy_header proxy_protocol; /* to the target, also through a proxy */
 	char *group;           /* NULL if none */
 	struct label *labels;
 	size_t label_count;

@@ -212,6 +212,14 @@ bool layer_is_on(const struct key *key, const struct node *node)
 	return on;
 }
 
+/* What is given instead of it further down gives way: a credential of the defaults to a file of the target. */
+static void drop_others(const struct section *section, struct layer *base, const struct key *key)
+{
+	for (size_t i = 0; key->one_of != NULL && i < section->count; i++)
+		if (str_equal(section->keys[i].one_of, key->one_of))
+			base->values[i] = NULL;
+}
+
 void layer_merge(struct load *load, const struct section *section, struct layer *base, const struct layer *over)
 {
 	bool cleared = false;
@@ -229,6 +237,7 @@ void layer_merge(struct load *load, const struct section *section, struct layer 
 		if ((key->flags & KEY_MERGES) != 0 && base->values[i] != NULL && value->kind == NODE_MAP &&
 		    base->values[i]->kind == NODE_MAP)
 			value = document_merge(load->files[0].document, base->values[i], value);
+		drop_others(section, base, key);
 		base->values[i] = value;
 	}
 }
@@ -251,8 +260,8 @@ static const struct key *given_before(const struct section *section, const struc
 	return NULL;
 }
 
-void layer_check(struct load *load, const struct section *section, const struct layer *layer, struct node *owner,
-		 const struct path *path)
+void layer_check_pairs(struct load *load, const struct section *section, const struct layer *layer,
+		       const struct path *path)
 {
 	for (size_t i = 0; i < section->count; i++) {
 		const struct key *key = &section->keys[i];
@@ -263,6 +272,16 @@ void layer_check(struct load *load, const struct section *section, const struct 
 		if (layer->values[i] != NULL && other != NULL)
 			mistake(load, layer->values[i], &here, "only one of \"%s\" and \"%s\" may be given",
 				other->name, key->name);
+	}
+}
+
+void layer_check(struct load *load, const struct section *section, const struct layer *layer, struct node *owner,
+		 const struct path *path)
+{
+	layer_check_pairs(load, section, layer, path);
+	for (size_t i = 0; i < section->count; i++) {
+		const struct key *key = &section->keys[i];
+
 		if ((key->flags & KEY_REQUIRED) == 0 || layer->values[i] != NULL)
 			continue;
 		if (key->one_of == NULL || given_before(section, layer, key->one_of, section->count) == NULL)

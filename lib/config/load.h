@@ -68,6 +68,9 @@ void layer_read(struct load *load, const struct section *section, struct node *m
 		unsigned int where, struct layer *layer);
 /* `over` wins; maps merge, lists replace, `off` clears a map. */
 void layer_merge(struct load *load, const struct section *section, struct layer *base, const struct layer *over);
+/* Reports pairs of keys of which only one may be there. */
+void layer_check_pairs(struct load *load, const struct section *section, const struct layer *layer,
+		       const struct path *path);
 /* Reports required keys that are missing from `owner`, and pairs of keys of which only one may be there. */
 void layer_check(struct load *load, const struct section *section, const struct layer *layer, struct node *owner,
 		 const struct path *path);

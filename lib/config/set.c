@@ -330,6 +330,14 @@ void set_trust(const struct spot *spot, struct node *node)
 	node->memo = (uint32_t)*trust + 1;
 }
 
+/* Of a secret that many targets inherit. */
+static void note_once(const struct spot *spot, struct node *node, const char *text)
+{
+	if (node->memo == 0)
+		note(spot->load, node, spot->path, "%s", text);
+	node->memo = 1;
+}
+
 /* The file that a *_file or *_credential key names; NULL, and reported, if it names none. */
 static char *secret_path(const struct spot *spot, struct node *node)
 {
@@ -350,7 +358,7 @@ static char *secret_path(const struct spot *spot, struct node *node)
 	if (env->credentials_directory != NULL)
 		return mem_printf("%s/%s", env->credentials_directory, text);
 	if (env->lenient)
-		note(spot->load, node, spot->path, "not checked: no $CREDENTIALS_DIRECTORY outside the service");
+		note_once(spot, node, "not checked: no $CREDENTIALS_DIRECTORY outside the service");
 	else
 		mistake(spot->load, node, spot->path,
 			"there is no $CREDENTIALS_DIRECTORY: give the unit LoadCredential=%s:...", text);
@@ -385,6 +393,7 @@ static char *read_secret(int fd, size_t *bytes, const char **why)
 static char *secret_of(const struct spot *spot, struct node *node, size_t *bytes)
 {
 	AUTO(string) char *file = secret_path(spot, node);
+	AUTO(string) char *open_to_all = NULL;
 	const char *why = NULL;
 	struct stat status;
 	char *secret;
@@ -393,15 +402,16 @@ static char *secret_of(const struct spot *spot, struct node *node, size_t *bytes
 	if (file == NULL)
 		return NULL;
 	if (spot->key->type == KEY_CREDENTIAL && spot->load->env->lenient && access(file, F_OK) < 0) {
-		note(spot->load, node, spot->path, "the credential is missing here");
+		note_once(spot, node, "the credential is missing here");
 		return NULL;
 	}
 	fd = open_file(spot, node, spot->path, file, &status);
 	if (fd < 0)
 		return NULL;
-	if (spot->key->type == KEY_SECRET_FILE && (status.st_mode & S_IROTH) != 0)
-		note(spot->load, node, spot->path, "%s holds a secret and every user can read it: chmod o-r it",
-		     file);
+	if (spot->key->type == KEY_SECRET_FILE && (status.st_mode & S_IROTH) != 0) {
+		open_to_all = mem_printf("%s holds a secret and every user can read it: chmod o-r it", file);
+		note_once(spot, node, open_to_all);
+	}
 	secret = read_secret(fd, bytes, &why);
 	close(fd);
 	if (why == NULL && (memchr(secret, '\n', *bytes) != NULL || memchr(secret, '\0', *bytes) != NULL))
@@ -596,6 +606,172 @@ void set_target_send_to(const struct spot *spot, struct node *node)
 	set_send_to(spot, node);
 }
 
+/* ---- ways to a target ---- */
+
+static bool is_off(const char *text)
+{
+	struct error ignored;
+	bool on;
+
+	return value_switch(text, &on, &ignored) && !on;
+}
+
+static bool set_one_address(const struct spot *spot, struct node *node, const struct path *path,
+			    struct address *address)
+{
+	const char *text = text_at(spot, node, path);
+
+	if (text != NULL && !address_from_literal(text, 0, address))
+		mistake(spot->load, node, path,
+			"not an IP address: write 192.0.2.7, 2001:db8::7 or fe80::7%%eth0%s",
+			strchr(text, ':') != NULL && strchr(text, '.') != NULL ? " (without a port)" : "");
+	return !node->bad;
+}
+
+void set_addresses(const struct spot *spot, struct node *node)
+{
+	struct address *addresses;
+	size_t *count = count_of(spot->key, spot->object);
+
+	if (!count_is_fine(spot, node, spot->key->min, spot->key->max))
+		return;
+	addresses = mem_array(item_count(node), sizeof(*addresses));
+	for (uint32_t i = 0; i < item_count(node); i++) {
+		struct path item = { spot->path, NULL, i };
+		const struct path *path = node->kind == NODE_LIST ? &item : spot->path;
+
+		if (set_one_address(spot, item_at(node, i), path, &addresses[*count]))
+			(*count)++;
+	}
+	*(struct address **)field(spot) = addresses;
+}
+
+void done_addresses(const struct key *key, void *object)
+{
+	struct address **addresses = field_of(key, object);
+
+	free(*addresses);
+	*addresses = NULL;
+	*count_of(key, object) = 0;
+}
+
+void set_source(const struct spot *spot, struct node *node)
+{
+	const char *text = text_of(spot, node);
+	struct error err;
+
+	if (text != NULL && !is_off(text) && !value_source(text, field(spot), &err))
+		complain(spot, node, &err);
+}
+
+void done_source(const struct key *key, void *object)
+{
+	struct source_config *source = field_of(key, object);
+
+	free(source->text);
+	source->text = NULL;
+}
+
+void set_proxy(const struct spot *spot, struct node *node)
+{
+	const char *text = text_of(spot, node);
+	struct error err;
+
+	if (text != NULL && !is_off(text) && !value_proxy(text, field(spot), &err))
+		complain(spot, node, &err);
+}
+
+/* The password has its own keys. */
+void done_proxy(const struct key *key, void *object)
+{
+	struct proxy_config *proxy = field_of(key, object);
+
+	free(proxy->host);
+	free(proxy->username);
+	proxy->host = NULL;
+	proxy->username = NULL;
+}
+
+static void header_version(const struct spot *spot, struct node *node, const struct path *path,
+			   struct proxy_header *header)
+{
+	const char *text = text_at(spot, node, path);
+
+	if (text == NULL)
+		return;
+	text += text[0] == 'v';
+	if (strcmp(text, "1") == 0)
+		header->version = PROXY_HEADER_V1;
+	else if (strcmp(text, "2") == 0)
+		header->version = PROXY_HEADER_V2;
+	else
+		mistake(spot->load, node, path,
+			node->kind == NODE_SCALAR && path == spot->path ? "must be v1, v2, off or a map" :
+									  "must be 1 or 2");
+}
+
+static void header_address(const struct spot *spot, struct node *node, const struct path *path,
+			   struct address *address)
+{
+	const char *text = text_at(spot, node, path);
+	AUTO(string) char *host = NULL;
+	struct error err;
+	uint16_t port;
+
+	if (text == NULL)
+		return;
+	if (!address_split(text, &host, &port, &err))
+		mistake(spot->load, node, path, "%s", err.text);
+	else if (!address_from_literal(host, port, address) || address->scope != 0)
+		mistake(spot->load, node, path, "must be an IP address with a port, and no zone");
+}
+
+static void header_key(const struct spot *spot, struct pair *pair, struct proxy_header *header)
+{
+	static const char *const keys[] = { "version", "source", "destination", NULL };
+	struct path here = { spot->path, pair->key->text, 0 };
+	AUTO(string) char *hint = NULL;
+
+	if (pair->key->bad)
+		return;
+	if (strcmp(pair->key->text, "version") == 0) {
+		header_version(spot, pair->value, &here, header);
+	} else if (strcmp(pair->key->text, "source") == 0) {
+		header_address(spot, pair->value, &here, &header->source);
+	} else if (strcmp(pair->key->text, "destination") == 0) {
+		header_address(spot, pair->value, &here, &header->destination);
+	} else {
+		hint = did_you_mean(pair->key->text, keys);
+		mistake(spot->load, pair->key, &here, "unknown key%s", hint);
+	}
+}
+
+void set_proxy_protocol(const struct spot *spot, struct node *node)
+{
+	struct proxy_header header = { .version = PROXY_HEADER_NONE };
+	size_t mistakes = spot->load->report->mistakes;
+
+	if (node->kind == NODE_SCALAR && !node->null && is_off(node->text))
+		return;
+	if (node->kind != NODE_MAP)
+		header_version(spot, node, spot->path, &header);
+	for (uint32_t i = 0; node->kind == NODE_MAP && i < node->count; i++)
+		header_key(spot, &node->pairs[i], &header);
+	if (spot->load->report->mistakes != mistakes)
+		return;
+	if (header.version == PROXY_HEADER_NONE)
+		mistake(spot->load, node, spot->path, "\"version\" is missing");
+	else if ((header.source.family != 0) != (header.destination.family != 0))
+		mistake(spot->load, node, spot->path, "\"source\" and \"destination\" go together");
+	else if (header.source.family != header.destination.family)
+		mistake(spot->load, node, spot->path,
+			"\"source\" and \"destination\" must both be IPv4 or both IPv6");
+	else
+		*(struct proxy_header *)field(spot) = header;
+}
+
+/* ---- rules ---- */
+
 /* One part of a bound: a percentage, or a time left. */
 static bool set_expiry_part(const struct spot *spot, struct node *node, const struct path *path,
 			    struct expiry_bound *bound)
@@ -652,7 +828,7 @@ void set_scope(const struct spot *spot, struct node *node)
 		*(bool *)field(spot) = strcmp(text, "leaf") == 0;
 }
 
-void set_addresses(const struct spot *spot, struct node *node)
+void set_all_addresses(const struct spot *spot, struct node *node)
 {
 	const char *text = text_of(spot, node);
 

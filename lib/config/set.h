@@ -10,13 +10,15 @@
 
 set_fn set_text, set_switch, set_count, set_duration, set_word, set_list, set_path, set_trust, set_secret;
 set_fn set_name, set_address, set_labels, set_send_to, set_target_send_to, set_expiry, set_phase,
-	set_scope, set_addresses, set_require, set_reasons, set_starttls;
+	set_scope, set_all_addresses, set_require, set_reasons, set_starttls;
+set_fn set_addresses, set_source, set_proxy, set_proxy_protocol;
 set_fn set_match, set_group_by;
 set_fn set_rate, set_mail_server, set_method, set_headers, set_signing_secret;
 set_fn set_workers;
 
 done_fn done_text, done_list, done_secret, done_address, done_labels, done_match, done_group_by, done_headers;
 done_fn done_signing_secret;
+done_fn done_addresses, done_source, done_proxy;
 
 /* "internal-ca.pem" in /etc/portbell/portbell.yaml is /etc/portbell/internal-ca.pem. The caller frees. */
 char *set_resolve(const struct node *node);

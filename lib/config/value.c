@@ -338,6 +338,151 @@ bool value_mail_server(const char *text, bool *implicit_tls, char **host, uint16
 	return address_split(address, host, port, err);
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* RFC 3986 2.1, in place; false for a "%" without two digits, and for one that would end the text. */
+static bool percent_decode(char *text)
+{
+	char *to = text;
+
+	while (*text != '\0') {
+		int high, low;
+
+		if (*text != '%') {
+			*to++ = *text++;
+			continue;
+		}
+		high = hex_digit(text[1]);
+		low = high >= 0 ? hex_digit(text[2]) : -1;
+		if (high < 0 || low < 0 || high + low == 0)
+			return false;
+		*to++ = (char)(high << 4 | low);
+		text += 3;
+	}
+	*to = '\0';
+	return true;
+}
+
+static bool proxy_user(char *user, enum proxy_kind kind, struct error *err)
+{
+	if (strchr(user, ':') != NULL)
+		return error_set(
+			err, "a password does not belong here, where it is shown: write it into a file of its own "
+			     "and name that in proxy_password_file");
+	if (!percent_decode(user))
+		return error_set(err,
+				 "in the user a \"%%\" begins a byte in hexadecimal: %%25 is the \"%%\" itself");
+	if (user[0] == '\0' || strlen(user) > 255)
+		return error_set(err, "the user before \"@\" has 1 to 255 bytes");
+	if (kind == PROXY_KIND_HTTP && strchr(user, ':') != NULL)
+		return error_set(err, "the user of an HTTP proxy holds no colon (RFC 7617)");
+	return value_is_printable(user, err);
+}
+
+static const struct proxy_scheme {
+	const char *text;
+	enum proxy_kind kind;
+	int port; /* 0: none is usual */
+} proxy_schemes[] = {
+	{ "socks5://", PROXY_KIND_SOCKS5, 1080 },
+	{ "socks5h://", PROXY_KIND_SOCKS5H, 1080 },
+	{ "http://", PROXY_KIND_HTTP, 0 },
+};
+
+static const struct proxy_scheme *proxy_scheme_of(const char *text)
+{
+	for (size_t i = 0; i < sizeof(proxy_schemes) / sizeof(proxy_schemes[0]); i++)
+		if (strncasecmp(text, proxy_schemes[i].text, strlen(proxy_schemes[i].text)) == 0)
+			return &proxy_schemes[i];
+	return NULL;
+}
+
+bool value_proxy(const char *text, struct proxy_config *proxy, struct error *err)
+{
+	const struct proxy_scheme *scheme = proxy_scheme_of(text);
+	const char *rest = scheme != NULL ? text + strlen(scheme->text) : "";
+	size_t bytes = strcspn(rest, "/?#");
+	AUTO(string) char *authority = mem_strndup(rest, bytes);
+	AUTO(string) char *address = NULL;
+	AUTO(string) char *host = NULL;
+	char *at = strrchr(authority, '@');
+	const char *place = at != NULL ? at + 1 : authority;
+	uint16_t port;
+
+	if (scheme == NULL)
+		return error_set(err, "not a proxy: write socks5://host:1080 (the name is resolved here), "
+				      "socks5h://host:1080 (by the proxy) or http://host:3128 (CONNECT)");
+	if (at != NULL)
+		*at = '\0';
+	if (at != NULL && !proxy_user(authority, scheme->kind, err))
+		return false;
+	if (rest[bytes] != '\0' && strcmp(rest + bytes, "/") != 0)
+		return error_set(err, "only a user, a host and a port may follow \"://\"");
+	address = with_port(place, scheme->port);
+	if (scheme->port == 0 && strcmp(address, place) != 0)
+		return error_set(err, "write the port of the proxy, like http://proxy.example.com:3128");
+	if (!address_split(address, &host, &port, err))
+		return false;
+	*proxy = (struct proxy_config){ .kind = scheme->kind, .port = port, .password = proxy->password };
+	if (!address_from_literal(host, port, &proxy->literal))
+		proxy->literal = (struct address){ 0 };
+	proxy->host = TAKE(host);
+	proxy->username = at != NULL ? mem_strdup(authority) : NULL;
+	return true;
+}
+
+static bool is_unspecified(const struct address *address)
+{
+	static const uint8_t zeros[16];
+
+	return memcmp(address->bytes, zeros, address->family == 4 ? 4 : 16) == 0;
+}
+
+bool value_lacks_zone(const struct address *address)
+{
+	return address->family == 6 && address->scope == 0 && address->bytes[0] == 0xfe &&
+	       (address->bytes[1] & 0xc0) == 0x80;
+}
+
+/* What the kernel takes (dev_valid_name()), without what looks like an address gone wrong. */
+static bool is_interface(const char *text)
+{
+	size_t bytes = strlen(text);
+
+	if (bytes == 0 || bytes > 15 || text[strspn(text, "0123456789.")] == '\0')
+		return false;
+	for (; *text != '\0'; text++)
+		if (*text <= ' ' || *text >= 0x7f || *text == '/' || *text == ':')
+			return false;
+	return true;
+}
+
+bool value_source(const char *text, struct source_config *source, struct error *err)
+{
+	struct address address;
+
+	if (!address_from_literal(text, 0, &address)) {
+		address = (struct address){ 0 };
+		if (!is_interface(text))
+			return error_set(err,
+					 "neither an IP address of this machine nor the name of an interface, "
+					 "like eth1");
+	} else if (is_unspecified(&address)) {
+		return error_set(err, "no address to send from: leave it out if any will do");
+	} else if (value_lacks_zone(&address)) {
+		return error_set(err, "a link-local address needs its interface: %s%%eth0", text);
+	}
+	source->address = address;
+	source->text = mem_strdup(text);
+	return true;
+}
+
 /* The length of NAME in "${NAME}", or 0. */
 static size_t variable_bytes(const char *dollar)
 {

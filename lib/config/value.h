@@ -35,6 +35,16 @@ bool value_is_header_value(const char *text, struct error *err);
 
 /* smtp://host[:port] (587) or smtps://host[:port] (465). The caller frees *host. */
 bool value_mail_server(const char *text, bool *implicit_tls, char **host, uint16_t *port, struct error *err);
+/*
+ * socks5://, socks5h:// (port 1080 if none is given) or http:// (with a port: there is no usual one), a user
+ * before "@" or none, percent-decoded. A password there is refused. Fills all but `password`, whose owner is the
+ * caller.
+ */
+bool value_proxy(const char *text, struct proxy_config *proxy, struct error *err);
+/* An IP address, or what may be an interface's name (there need not be one now). The caller owns source->text. */
+bool value_source(const char *text, struct source_config *source, struct error *err);
+/* A link-local IPv6 address that does not say its interface: fe80::1 for fe80::1%eth0. */
+bool value_lacks_zone(const struct address *address);
 /* What of a URL may be shown: "https://example.com/<hidden>". The caller frees. */
 char *value_url_shown(const char *url);
 

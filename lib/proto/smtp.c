@@ -12,7 +12,6 @@ enum {
 	REPLY_LINES_MAX = 128,
 	ADDRESS_BYTES_MAX = 320,
 	EHLO_BYTES_MAX = 255,
-	SECRET_BYTES_MIN = 3,     /* a shorter one would be found everywhere */
 	WORDS_BYTES_MAX = 400,    /* of a server's, that are shown */
 	REFUSAL_BYTES_MAX = 200,  /* the same, of each recipient's refusal */
 	REFUSALS_SHOWN_MAX = 8
@@ -198,24 +197,12 @@ static void over(struct smtp *smtp, enum smtp_next next)
 		say(smtp, STEP_QUIT, "QUIT");
 }
 
-static void scrub(struct str *text, const char *secret, size_t bytes)
-{
-	char *at = text->data;
-
-	if (bytes < SECRET_BYTES_MIN || at == NULL)
-		return;
-	while ((at = memmem(at, text->bytes - (size_t)(at - text->data), secret, bytes)) != NULL) {
-		memset(at, '*', bytes);
-		at += bytes;
-	}
-}
-
 static void scrub_base64(struct str *text, const struct str *secret)
 {
 	struct str token = { 0 };
 
 	str_add_base64(&token, secret->data, secret->bytes);
-	scrub(text, token.data, token.bytes);
+	str_scrub(text, token.data, token.bytes);
 	wipe(&token);
 	str_done(&token);
 }
@@ -236,7 +223,7 @@ static void scrub_secrets(const struct smtp *smtp, struct str *text)
 
 	if (smtp->password == NULL)
 		return;
-	scrub(text, smtp->password, strlen(smtp->password));
+	str_scrub(text, smtp->password, strlen(smtp->password));
 	add_plain(smtp, &secret); /* before the password's own, which may be a part of it */
 	scrub_base64(text, &secret);
 	wipe(&secret);
