@@ -59,6 +59,8 @@ struct plan {
 struct probe_loop *probe_loop_new(struct event_base *base, struct wheel *wheel, struct resolver *resolver);
 /* Probes still in flight are cancelled, goodbyes are cut short. NULL is fine. */
 void probe_loop_free(struct probe_loop *loop);
+/* For a program that ends: waits, blocking, until the peers have said goodbye too, but no longer than that. */
+void probe_loop_part(struct probe_loop *loop, int64_t wait_us);
 /* From now on lookups go there; those in flight are asked again, of the new one. Then the old one may be freed. */
 void probe_loop_set_resolver(struct probe_loop *loop, struct resolver *resolver);
 /* `room` is called from the loop after a goodbye has ended, so that there is a socket more. */
