@@ -49,7 +49,8 @@ static bool rules_equal(const struct rules *a, const struct rules *b)
 
 static bool targets_equal(const struct target_config *a, const struct target_config *b)
 {
-	return a->identity == b->identity && str_equal(a->group, b->group) && labels_equal(a, b) &&
+	return a->identity == b->identity && str_equal(a->proxy.password, b->proxy.password) &&
+	       str_equal(a->group, b->group) && labels_equal(a, b) &&
 	       str_equal(a->description, b->description) && str_equal(a->runbook, b->runbook) &&
 	       a->paused == b->paused && a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
 	       a->recheck_ms == b->recheck_ms && rules_equal(&a->rules, &b->rules) && send_to_equal(a, b);

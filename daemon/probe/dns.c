@@ -18,28 +18,33 @@ static const char *question(const struct probe *probe, uint16_t *port)
 	return probe->asks_for_proxy ? plan->way->proxy.host : plan->host;
 }
 
-static bool is_wanted(const struct probe *probe, const struct address *address)
+/* 0: any. A connection to a proxy, too, is made from the source. */
+static uint8_t wanted_family(const struct probe *probe)
 {
-	const enum family family = probe->plan->way != NULL ? probe->plan->way->family : FAMILY_AUTO;
+	const struct target_config *way = probe->plan->way;
 
-	return probe->asks_for_proxy || family == FAMILY_AUTO || address->family == (family == FAMILY_IPV4 ? 4 : 6);
+	if (way == NULL)
+		return 0;
+	if (probe->asks_for_proxy && way->source.address.family != 0)
+		return way->source.address.family;
+	return way->family == FAMILY_AUTO ? 0 : way->family == FAMILY_IPV4 ? 4 : 6;
 }
 
 static void take_addresses(struct probe *probe, const struct address *addresses, size_t count)
 {
+	const uint8_t family = wanted_family(probe);
 	uint16_t port;
 
 	question(probe, &port);
 	probe->address_count = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (!is_wanted(probe, &addresses[i]))
+		if (family != 0 && addresses[i].family != family)
 			continue;
 		probe->addresses[probe->address_count] = addresses[i];
 		probe->addresses[probe->address_count++].port = port;
 	}
 	if (probe->address_count == 0 && count > 0)
-		probe->result.detail = mem_strdup(probe->plan->way->family == FAMILY_IPV4 ? "it has no IPv4 address" :
-											   "it has no IPv6 address");
+		probe->result.detail = mem_printf("it has no IPv%d address", family);
 }
 
 static void on_found(const struct found *found, void *arg)

@@ -59,6 +59,24 @@ struct proxy_header {
 	struct address destination; /* given if `source` is, and of its family */
 };
 
+/* ---- what is said there ---- */
+
+/* One step of a target's dialogue. */
+enum exchange_kind {
+	EXCHANGE_SEND, EXCHANGE_EXPECT, EXCHANGE_EXPECT_NOT, EXCHANGE_SEND_HEX, EXCHANGE_EXPECT_HEX, EXCHANGE_STARTTLS
+};
+
+struct exchange_step {
+	enum exchange_kind kind;
+	/*
+	 * send: ${capture.NAME} is what an expect captured, $${ a literal ${, ${$} a literal $; any other byte but NUL
+	 * stands for itself. expect, expect_not: the expression. Hex: as str_add_unhex() takes it.
+	 */
+	char *text;
+	char *where; /* in the file, for mistakes found when the expressions are compiled */
+	char *path;
+};
+
 /* ---- who is told ---- */
 
 enum group_key {
