@@ -180,6 +180,7 @@ struct probe_run *probe_run_new(const struct config *config, bool interruptible,
 	sigaction(SIGPIPE, &ignored, &run->pipe_before);
 	timer_init(&run->nap, on_nap_over);
 	plan_set(&run->plan, &config->targets[0]);
+	run->plan.tell_attempts = true;
 	if (!set_up_loop(run, interruptible, err) || !set_up_resolver(run, &config->resolver, err) ||
 	    (config->targets[0].tls && !set_up_tls(run, config, err))) {
 		probe_run_free(run);

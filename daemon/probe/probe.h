@@ -52,6 +52,7 @@ struct plan {
 	struct reason_set expected; /* reasons that are well; empty: only ok */
 	bool all_addresses;
 	uint8_t need;            /* of all addresses, how many must be good; 0 = all */
+	bool tell_attempts;      /* where one address that works is looked for: those that did not come along too */
 	bool paused;             /* in the list, never probed */
 };
 
