@@ -287,7 +287,8 @@ static void probe_say_goodbye(struct probe *probe)
 	size_t bytes, sent;
 	int why;
 
-	if (!probe->secure || probe->plan->exchange != NULL || probe->result.reason != REASON_OK)
+	if (!probe->secure || probe->plan->starttls == STARTTLS_NONE || probe->plan->exchange != NULL ||
+	    probe->result.reason != REASON_OK)
 		return;
 	words = starttls_goodbye(probe->plan->starttls, &bytes);
 	if (bytes > 0)
