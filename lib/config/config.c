@@ -523,15 +523,28 @@ static uint64_t hash_way(uint64_t hash, const struct target_config *target)
 	return hash;
 }
 
+static bool exchange_starts_tls(const struct exchange_config *exchange)
+{
+	for (size_t i = 0; i < exchange->count; i++)
+		if (exchange->steps[i].kind == EXCHANGE_STARTTLS)
+			return true;
+	return false;
+}
+
 /* What is probed, and so what a measurement means: if it changes, what was measured before says nothing. */
 static uint64_t identity(const struct config *config, const struct target_config *target)
 {
 	const struct trust_config *trust = &config->trust[target->trust];
+	const struct exchange_config *exchange = &config->exchanges[target->exchange];
 	uint64_t hash = hash_way(hash_text(0, target->address), target);
 
 	hash = hash_text(hash, target->all_addresses ? "all" : "");
 	hash = str_hash(&target->need, sizeof(target->need), hash);
 	hash = str_hash(&target->expected, sizeof(target->expected), hash);
+	for (size_t i = 0; i < exchange->count; i++) {
+		hash = str_hash(&exchange->steps[i].kind, sizeof(exchange->steps[i].kind), hash);
+		hash = hash_text(hash, exchange->steps[i].text);
+	}
 	hash = hash_text(hash, target->tls ? "tls" : "");
 	if (!target->tls)
 		return hash;
@@ -560,9 +573,29 @@ static void finish_phase(struct making *making, const struct target_config *targ
 	if (phase == PHASE_STARTTLS && target->starttls == STARTTLS_NONE)
 		mistake(making->load, making->node, making->path,
 			"latency.phase is starttls, but the target has none: tls: {starttls: ...}, or another phase");
+	if (phase == PHASE_EXCHANGE && target->exchange == 0)
+		mistake(making->load, making->node, making->path,
+			"latency.phase is exchange, but the target has none: exchange: [...], or another phase");
 }
 
-static void finish_addresses(struct making *making, struct target_config *target)
+/* How TLS begins is said once. */
+static void finish_starttls(struct making *making, struct target_config *target)
+{
+	const bool in_exchange = exchange_starts_tls(&making->load->config->exchanges[target->exchange]);
+
+	if (in_exchange && target->tls && target->starttls != STARTTLS_NONE)
+		mistake(making->load, making->node, making->path,
+			"TLS begins twice: with tls.starttls, and with the step starttls of the exchange; take one away");
+	if (!target->tls)
+		target->starttls = STARTTLS_NONE; /* switched off over a profile that has it */
+	/* TLS is made there, with the keys of tls or their defaults; `tls: off` says only that it is not before. */
+	if (in_exchange)
+		target->tls = true;
+	if (target->starttls != STARTTLS_NONE && target->ehlo == NULL)
+		target->ehlo = mem_strdup(making->load->config->host_name);
+}
+
+static void finish_addresses(struct making *making, const struct target_config *target)
 {
 	if (!target->all_addresses && target->need != 0 && layer_get(&schema_target, &making->own, "require") != NULL)
 		mistake(making->load, making->node, making->path,
@@ -572,15 +605,12 @@ static void finish_addresses(struct making *making, struct target_config *target
 		mistake(making->load, making->node, making->path,
 			"\"addresses: all\" needs the addresses, but this proxy looks the name up itself: socks5://, or "
 			"\"resolve\"");
-	if (!target->tls)
-		target->starttls = STARTTLS_NONE; /* switched off over a profile that has it */
-	if (target->starttls != STARTTLS_NONE && target->ehlo == NULL)
-		target->ehlo = mem_strdup(making->load->config->host_name);
 }
 
 static void finish_target(struct making *making, struct target_config *target)
 {
 	target->where = document_where(making->node);
+	finish_starttls(making, target);
 	finish_name(making, target);
 	finish_timing(making, target);
 	finish_rules(making, &target->rules);
@@ -834,6 +864,7 @@ static void load_done(struct load *load)
 	names_done(&load->senders);
 	names_done(&load->targets);
 	names_done(&load->trusts);
+	names_done(&load->exchanges);
 	for (size_t i = 0; i < load->file_count; i++)
 		document_free(load->files[i].document);
 	free(load->files);
@@ -845,6 +876,8 @@ static void start(struct load *load, const char *file)
 	load->config->file = mem_strdup(file);
 	load->config->trust = mem_new(struct trust_config);
 	load->config->trust_count = 1;
+	load->config->exchanges = mem_new(struct exchange_config);
+	load->config->exchange_count = 1;
 }
 
 static struct config *finish(struct load *load)
@@ -1018,6 +1051,16 @@ static void trust_done(struct trust_config *trust)
 	free(trust->path);
 }
 
+static void exchange_done(struct exchange_config *exchange)
+{
+	for (size_t i = 0; i < exchange->count; i++) {
+		mem_wipe_free(exchange->steps[i].text); /* what is sent may be a password */
+		free(exchange->steps[i].where);
+		free(exchange->steps[i].path);
+	}
+	free(exchange->steps);
+}
+
 static void target_done(struct target_config *target)
 {
 	section_done(&schema_target, target);
@@ -1044,11 +1087,14 @@ void config_free(struct config *config)
 		section_done(&schema_route, &config->routes[i]);
 	for (size_t i = 0; i < config->trust_count; i++)
 		trust_done(&config->trust[i]);
+	for (size_t i = 0; i < config->exchange_count; i++)
+		exchange_done(&config->exchanges[i]);
 	section_done(&schema_top, config);
 	free(config->targets);
 	free(config->senders);
 	free(config->routes);
 	free(config->trust);
+	free(config->exchanges);
 	free(config->file);
 	free(config->host_name);
 	free(config);
