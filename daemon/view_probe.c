@@ -90,6 +90,11 @@ static void write_numbers(struct json_writer *w, const struct result *result)
 		if (result->phase_us[phase] >= 0)
 			json_key_seconds(w, phase_name(phase), result->phase_us[phase]);
 	json_object_end(w);
+	json_key(w, "steps");
+	json_array(w);
+	for (size_t i = 0; i < result->step_count; i++)
+		json_seconds(w, result->step_us[i]);
+	json_array_end(w);
 	key_seconds(w, "rtt", result->rtt_us);
 	key_seconds(w, "rtt_variance", result->rtt_variance_us);
 	json_key_int(w, "retransmits", result->retransmits);

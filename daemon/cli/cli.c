@@ -21,6 +21,7 @@ struct cli_option {
 	char letter;          /* 0: none */
 	const char *argument; /* NULL: takes none */
 	const char *help;
+	bool repeats;
 };
 
 struct cli_command {
@@ -56,6 +57,8 @@ static const struct cli_option options[CLI_OPTION_COUNT] = {
 	[CLI_OPTION_CA_FILE] = { "ca-file", 0, "FILE", "authorities in PEM, instead of the system's" },
 	[CLI_OPTION_VERIFY] = { "verify", 0, "HOW", "full, chain (not the name) or off" },
 	[CLI_OPTION_PROXY] = { "proxy", 0, "URL", "socks5://, socks5h:// or http://host:port" },
+	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "once connected: send that (\\r \\n \\xNN as in the file)", true },
+	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for an answer that matches; both in the order given", true },
 	[CLI_OPTION_TIMEOUT] = { "timeout", 0, "TIME", "for the whole probe (10s)" },
 	[CLI_OPTION_PROBES] = { "count", 0, "N", "so many probes, and a summary" },
 	[CLI_OPTION_INTERVAL] = { "interval", 0, "TIME", "from one to the next (1s)" },
@@ -79,6 +82,7 @@ static const uint64_t probe_options =
 	OPTION_BIT(CLI_OPTION_IPV4) | OPTION_BIT(CLI_OPTION_IPV6) | OPTION_BIT(CLI_OPTION_ALL) |
 	OPTION_BIT(CLI_OPTION_PROFILE) | OPTION_BIT(CLI_OPTION_SERVER_NAME) | OPTION_BIT(CLI_OPTION_CA_FILE) |
 	OPTION_BIT(CLI_OPTION_VERIFY) | OPTION_BIT(CLI_OPTION_PROXY) | OPTION_BIT(CLI_OPTION_TIMEOUT) |
+	OPTION_BIT(CLI_OPTION_SEND) | OPTION_BIT(CLI_OPTION_EXPECT) |
 	OPTION_BIT(CLI_OPTION_PROBES) | OPTION_BIT(CLI_OPTION_INTERVAL) | OPTION_BIT(CLI_OPTION_WARNING) |
 	OPTION_BIT(CLI_OPTION_CRITICAL) | OPTION_BIT(CLI_OPTION_CERT_WARNING) |
 	OPTION_BIT(CLI_OPTION_CERT_CRITICAL) | OPTION_BIT(CLI_OPTION_NAGIOS);
@@ -252,7 +256,9 @@ static void print_command_help(FILE *out, const struct cli_command *command)
 
 static enum cli_exit set_option(struct cli *cli, int id, const char *value)
 {
-	if (cli->options[id] != NULL && options[id].argument != NULL)
+	if (options[id].repeats)
+		cli->steps[cli->step_count++] = (struct cli_step){ (enum cli_option_id)id, value };
+	else if (cli->options[id] != NULL && options[id].argument != NULL)
 		return cli_usage(cli, "--%s is given twice", options[id].name);
 	cli->options[id] = value;
 	return CLI_FINE;
@@ -492,6 +498,7 @@ enum cli_exit cli_main(const struct cli_io *io, int argc, char *const *argv)
 	enum cli_exit result;
 
 	cli.words = words;
+	cli.steps = mem_array((size_t)argc + 1, sizeof(*cli.steps));
 	result = parse_arguments(&cli, argc, argv);
 	if (result == CLI_FINE && !decide_color(&cli))
 		result = cli_usage(&cli, "--color is auto, always or never");
@@ -505,6 +512,7 @@ enum cli_exit cli_main(const struct cli_io *io, int argc, char *const *argv)
 	if (nowhere != NULL)
 		fclose(nowhere);
 	free(words);
+	free(cli.steps);
 	return flush_output(&cli, result);
 }
 

@@ -23,6 +23,7 @@ enum cli_option_id {
 	/* probe */
 	CLI_OPTION_TLS, CLI_OPTION_NO_TLS, CLI_OPTION_STARTTLS, CLI_OPTION_IPV4, CLI_OPTION_IPV6, CLI_OPTION_ALL,
 	CLI_OPTION_PROFILE, CLI_OPTION_SERVER_NAME, CLI_OPTION_CA_FILE, CLI_OPTION_VERIFY, CLI_OPTION_PROXY,
+	CLI_OPTION_SEND, CLI_OPTION_EXPECT,
 	CLI_OPTION_TIMEOUT, CLI_OPTION_PROBES, CLI_OPTION_INTERVAL, CLI_OPTION_WARNING, CLI_OPTION_CRITICAL,
 	CLI_OPTION_CERT_WARNING, CLI_OPTION_CERT_CRITICAL, CLI_OPTION_NAGIOS,
 	CLI_OPTION_COUNT
@@ -30,10 +31,18 @@ enum cli_option_id {
 
 struct cli_command;
 
+/* An option that may be given several times, by its place among its like. */
+struct cli_step {
+	enum cli_option_id option;
+	const char *value;
+};
+
 struct cli {
 	const struct cli_io *io;
 	FILE *out;               /* io->out, or nowhere with -q */
 	const char *options[CLI_OPTION_COUNT]; /* NULL: not given; "" for one without a value */
+	struct cli_step *steps;  /* all that are repeatable, in the order given */
+	size_t step_count;
 	const char **words;      /* behind the command's name */
 	size_t word_count;
 	const struct cli_command *command;

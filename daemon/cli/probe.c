@@ -16,7 +16,7 @@
 #include "lib/config/value.h"
 #include "lib/proto/starttls.h"
 
-enum { SETTINGS_MAX = 64, COLUMNS = 80, PROBES_MAX = 1000000, INTERVAL_MS = 1000, INTERVAL_MIN_MS = 10 };
+enum { SETTINGS_MAX = 160, STEPS_MAX = 100, COLUMNS = 80, PROBES_MAX = 1000000, INTERVAL_MS = 1000, INTERVAL_MIN_MS = 10 };
 
 /* From an option to keys of the target. */
 static const struct {
@@ -110,6 +110,39 @@ static bool has_key(const struct settings *settings, const char *key)
 	return false;
 }
 
+static int digit_of(char c)
+{
+	const char *digits = "0123456789abcdef";
+	const char *found = c != '\0' ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
+
+	return found != NULL ? (int)(found - digits) : -1;
+}
+
+/* A shell has no good way to write line ends: \r \n \t \\ and \xNN are those of YAML. NULL: it is none of them. */
+static char *unescape(const char *text)
+{
+	static const char letters[] = "rnt\\", meanings[] = "\r\n\t\\";
+	AUTO(str) struct str plain = { 0 };
+
+	for (const char *p = text; *p != '\0'; p++) {
+		const char *letter = p[0] == '\\' && p[1] != '\0' ? strchr(letters, p[1]) : NULL;
+		const bool hex = p[0] == '\\' && p[1] == 'x' && digit_of(p[2]) >= 0 && digit_of(p[3]) >= 0;
+
+		if (p[0] != '\\') {
+			str_add_char(&plain, p[0]);
+		} else if (letter != NULL) {
+			str_add_char(&plain, meanings[letter - letters]);
+			p++;
+		} else if (hex && digit_of(p[2]) + digit_of(p[3]) > 0) {
+			str_add_char(&plain, (char)(digit_of(p[2]) * 16 + digit_of(p[3])));
+			p += 3;
+		} else {
+			return NULL;
+		}
+	}
+	return str_take(&plain);
+}
+
 static void settings_done(struct settings *settings)
 {
 	for (size_t i = 0; i < settings->count; i++)
@@ -140,6 +173,16 @@ static void add_usual_tls(const struct cli *cli, struct settings *settings, uint
 		settings_add(settings, "tls.starttls", starttls_name(starttls), cli->words[0], true);
 }
 
+static void add_step(struct settings *settings, const struct cli_step *step)
+{
+	const bool send = step->option == CLI_OPTION_SEND;
+	char *text = send ? unescape(step->value) : mem_strdup(step->value);
+
+	settings->owned[settings->count] = text;
+	settings_add(settings, "exchange", text, send ? "--send" : "--expect", false);
+	settings->list[settings->count - 1].step = send ? "send" : "expect";
+}
+
 static void add_settings(const struct cli *cli, struct settings *settings, uint16_t port)
 {
 	settings_add(settings, "address", cli->words[0], cli->words[0], false);
@@ -158,6 +201,8 @@ static void add_settings(const struct cli *cli, struct settings *settings, uint1
 	}
 	if (cli_given(cli, CLI_OPTION_WARNING) || cli_given(cli, CLI_OPTION_CRITICAL))
 		settings_add(settings, "latency.phase", phase_name(PHASE_TOTAL), "--warning", false);
+	for (size_t i = 0; i < cli->step_count; i++)
+		add_step(settings, &cli->steps[i]);
 	add_usual_tls(cli, settings, port);
 }
 
@@ -186,6 +231,7 @@ static bool is_origin(const struct settings *settings, const char *where)
 /* Of options the place is the option, of a file it is the line. */
 static enum cli_exit tell_mistakes(const struct cli *cli, const struct settings *settings, const struct report *report)
 {
+	const bool plugin = cli_given(cli, CLI_OPTION_NAGIOS);
 	AUTO(str) struct str text = { 0 };
 
 	for (size_t i = 0; i < report->count; i++) {
@@ -194,7 +240,7 @@ static enum cli_exit tell_mistakes(const struct cli *cli, const struct settings 
 		AUTO(string) char *short_text = mem_printf("%s: %s", problem->where, problem->text);
 
 		if (!problem->note)
-			str_addf(&text, "%s%s", text.bytes > 0 ? "\n" : "",
+			str_addf(&text, "%s%s", text.bytes == 0 ? "" : plugin ? "; " : "\nportbell: ",
 				 is_origin(settings, problem->where) ? short_text : whole);
 	}
 	return give_up(cli, text.data != NULL ? text.data : "that cannot be probed");
@@ -206,6 +252,20 @@ static enum cli_exit check_rivals(const struct cli *cli)
 		if (cli_given(cli, rivals[i][0]) && cli_given(cli, rivals[i][1]))
 			return cli_usage(cli, "--%s and --%s do not go together", cli_option_name(rivals[i][0]),
 					 cli_option_name(rivals[i][1]));
+	return CLI_PROBE_OK;
+}
+
+static enum cli_exit check_steps(const struct cli *cli)
+{
+	if (cli->step_count > STEPS_MAX)
+		return cli_usage(cli, "--send and --expect: at most %d together", STEPS_MAX);
+	for (size_t i = 0; i < cli->step_count; i++) {
+		AUTO(string) char *text = unescape(cli->steps[i].value);
+
+		if (text == NULL && cli->steps[i].option == CLI_OPTION_SEND)
+			return cli_usage(cli, "--send: a backslash stands before r, n, t, another one or x and two digits "
+					      "(not 00)");
+	}
 	return CLI_PROBE_OK;
 }
 
@@ -381,12 +441,9 @@ static enum cli_exit probe_config(const struct cli *cli, const struct config *co
 {
 	struct error err;
 	struct probe_run *run = probe_run_new(config, course->many, &err);
-	AUTO(string) char *text = NULL;
 
-	if (run == NULL) {
-		text = mem_printf("%s%s", cli_given(cli, CLI_OPTION_CA_FILE) ? "--ca-file: " : "", err.text);
-		return give_up(cli, text);
-	}
+	if (run == NULL)
+		return give_up(cli, err.text);
 	json_start(&course->w, &course->json);
 	json_object(&course->w);
 	json_key(&course->w, "probes");
@@ -435,6 +492,8 @@ enum cli_exit cli_probe(const struct cli *cli)
 
 	if (result == CLI_PROBE_OK)
 		result = read_course(cli, &course);
+	if (result == CLI_PROBE_OK)
+		result = check_steps(cli);
 	if (result == CLI_PROBE_OK && !address_split(cli->words[0], &host, &port, &err)) {
 		text = mem_printf("%s: %s", cli->words[0], err.text);
 		result = give_up(cli, text);

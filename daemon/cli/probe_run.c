@@ -11,6 +11,7 @@
 #include "lib/base/wheel.h"
 #include "lib/io/resolver.h"
 #include "lib/io/tls.h"
+#include "lib/proto/exchange.h"
 
 /* A peer that closes when we do needs a round trip for it; who does not is not waited for. */
 enum { PARTING_US = 5 * 1000, PARTING_ROUND_TRIPS = 2 };
@@ -26,6 +27,7 @@ struct probe_run {
 	struct tls_domain *domain;
 	struct tls_trust *trust;
 	struct tls_context *context;
+	struct exchange_plan *exchange;
 	struct plan plan;
 	struct sigaction pipe_before;
 	struct result *result;   /* where the present one goes */
@@ -160,16 +162,31 @@ static bool set_up_tls(struct probe_run *run, const struct config *config, struc
 {
 	const struct target_config *target = &config->targets[0];
 	const struct trust_config *trust = &config->trust[target->trust];
+	struct error why;
 
 	run->domain = tls_domain_new(err);
 	if (run->domain == NULL)
 		return false;
-	run->trust = tls_trust_new((const char *const *)trust->files, trust->file_count, err);
+	run->trust = tls_trust_new((const char *const *)trust->files, trust->file_count, &why);
 	if (run->trust == NULL)
-		return false;
+		return error_set(err, "%s%s%s", trust->where != NULL ? trust->where : "",
+				 trust->where != NULL ? ": " : "", why.text);
 	run->context = tls_context_new(run->domain, run->trust, err);
 	run->plan.tls = run->context;
 	return run->context != NULL;
+}
+
+static bool set_up_exchange(struct probe_run *run, const struct exchange_config *config, struct error *err)
+{
+	struct error why;
+	size_t bad;
+
+	run->exchange = exchange_plan_new(config->steps, config->count, &bad, &why);
+	if (run->exchange == NULL)
+		return error_set(err, "%s: %s", config->steps[bad].where, why.text);
+	run->plan.exchange = run->exchange;
+	run->plan.tls_in_exchange = exchange_plan_starts_tls(run->exchange);
+	return true;
 }
 
 struct probe_run *probe_run_new(const struct config *config, bool interruptible, struct error *err)
@@ -182,7 +199,9 @@ struct probe_run *probe_run_new(const struct config *config, bool interruptible,
 	plan_set(&run->plan, &config->targets[0]);
 	run->plan.tell_attempts = true;
 	if (!set_up_loop(run, interruptible, err) || !set_up_resolver(run, &config->resolver, err) ||
-	    (config->targets[0].tls && !set_up_tls(run, config, err))) {
+	    (config->targets[0].tls && !set_up_tls(run, config, err)) ||
+	    (config->targets[0].exchange != 0 &&
+	     !set_up_exchange(run, &config->exchanges[config->targets[0].exchange], err))) {
 		probe_run_free(run);
 		return NULL;
 	}
@@ -210,6 +229,7 @@ void probe_run_free(struct probe_run *run)
 	tls_context_free(run->context);
 	tls_trust_free(run->trust);
 	tls_domain_free(run->domain);
+	exchange_plan_free(run->exchange);
 	sigaction(SIGPIPE, &run->pipe_before, NULL);
 	free(run);
 }

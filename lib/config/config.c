@@ -921,16 +921,28 @@ static size_t row_of(const char *key, size_t bytes)
 	return row;
 }
 
+/* "- send: text" */
+static struct node *step_of(struct document *document, const struct setting *setting)
+{
+	struct node *value = document_scalar(document, setting->origin, setting->text);
+	struct node *map = document_alloc(document, sizeof(*map));
+
+	*map = (struct node){ .kind = NODE_MAP, .source = value->source, .count = 1 };
+	map->pairs = document_alloc(document, sizeof(*map->pairs));
+	map->pairs[0] = (struct pair){ document_scalar(document, setting->origin, setting->step), value };
+	return map;
+}
+
 /* One more value of a key: the second makes a list of it. */
 static struct node *joined(struct document *document, struct node *before, struct node *value)
 {
 	const uint32_t count = before == NULL ? 0 : before->kind == NODE_LIST ? before->count : 1;
 	struct node *list;
 
-	if (before == NULL)
+	if (before == NULL && value->kind == NODE_SCALAR)
 		return value;
 	list = document_alloc(document, sizeof(*list));
-	*list = (struct node){ .kind = NODE_LIST, .source = before->source };
+	*list = (struct node){ .kind = NODE_LIST, .source = value->source };
 	list->items = document_alloc(document, (count + 1) * sizeof(*list->items));
 	for (uint32_t i = 0; i < count; i++)
 		list->items[i] = entry_at(before, i);
@@ -953,7 +965,9 @@ static void read_settings(struct load *load, const struct setting *settings, siz
 		    (known != NULL && known->values[row_of(setting->key, strcspn(setting->key, "."))] != NULL))
 			continue;
 		layer->values[row] = joined(document, layer->values[row],
-					    document_scalar(document, setting->origin, setting->text));
+					    setting->step != NULL ?
+						    step_of(document, setting) :
+						    document_scalar(document, setting->origin, setting->text));
 	}
 }
 

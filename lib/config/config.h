@@ -204,6 +204,7 @@ struct config *config_load(const char *file, const struct config_env *env, struc
 /* What is said of a target that stands in no file. */
 struct setting {
 	const char *key;       /* as in the schema, "tls.verify"; several of one key are a list */
+	const char *step;      /* not NULL: an item of the list that `key` is, a map of this one key */
 	const char *text;
 	const char *origin;    /* "--verify": the place of its mistakes */
 	bool weak;             /* counts only if nobody else says anything of its map, or of the key where it is in none */
