@@ -319,7 +319,7 @@ static void add_bar(struct page *page, int64_t from_us, int64_t took_us, int64_t
 		length = 1;
 	if (length > width - begin * EIGHTHS)
 		length = width - begin * EIGHTHS;
-	add_times(page, " ", (size_t)begin);
+	add_times(page, " ", MARGIN + (size_t)begin);
 	for (int64_t cell = page->style->blocks ? length / EIGHTHS : (length + EIGHTHS - 1) / EIGHTHS; cell > 0; cell--)
 		str_add(&bar, page->style->blocks ? "█" : "#");
 	if (page->style->blocks)
@@ -339,10 +339,8 @@ static void add_phase(struct page *page, enum phase phase, int64_t from_us, int6
 	else
 		add_times(page, " ", MARGIN);
 	str_addf(page->out, "%-*s%*s", LABEL, phase_name(phase), TIME, time.data);
-	if (phase != PHASE_TOTAL) {
-		add_times(page, " ", MARGIN);
+	if (phase != PHASE_TOTAL)
 		add_bar(page, from_us, took_us, all_us, failed ? TABLE_BAD : TABLE_GOOD);
-	}
 	str_add_char(page->out, '\n');
 }
 
