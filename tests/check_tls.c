@@ -725,6 +725,9 @@ static const struct {
 	{ "\x16\x03\x03\x00\x04\x0b\x00\x00\x00", 9, "tls_protocol", "unexpected message" },
 	{ "\x16\x03\x03\x00\x04\x02\xff\xff\xff", 9, "tls_protocol", "excessive message size" },
 	{ "\0\0\0\0\0\0\0\0\0\0\0\0", 12, "tls_protocol", "" },
+	/* ServerHello of TLS 1.2 and a certificate that is none */
+	{ "\x16\x03\x03\0\x37\x02\0\0\x26\x03\x03" "0123456789abcdef0123456789abcdef" "\0\0\x2f\0"
+	  "\x0b\0\0\x09\0\0\x06\0\0\x03" "DER", 60, "tls_protocol", "ASN1 lib" },
 };
 
 START_TEST(a_server_that_speaks_otherwise)

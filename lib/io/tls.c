@@ -685,6 +685,12 @@ static struct cause cause_take(void)
 	return cause;
 }
 
+/* The library's common reasons (ERR_R_ASN1_LIB) are far above those that stand for alerts. */
+static bool is_alert(const struct cause *cause)
+{
+	return cause->ssl_reason >= SSL_AD_REASON_OFFSET && cause->ssl_reason <= SSL_AD_REASON_OFFSET + UINT8_MAX;
+}
+
 static char *alert_text(const struct cause *cause)
 {
 	int alert = cause->ssl_reason - SSL_AD_REASON_OFFSET;
@@ -754,7 +760,7 @@ static void session_fail(struct tls_session *session, int ssl_error, int error_n
 	if (session->local_trouble || cause.memory) {
 		session->failure = REASON_LOCAL_ERROR;
 		session->failure_text = mem_strdup("out of memory inside OpenSSL");
-	} else if (cause.ssl_reason >= SSL_AD_REASON_OFFSET) {
+	} else if (is_alert(&cause)) {
 		session->failure = REASON_TLS_ALERT;
 		session->failure_text = alert_text(&cause);
 	} else if (ssl_error == SSL_ERROR_SYSCALL && error_number != 0) {
