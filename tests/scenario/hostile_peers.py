@@ -5,6 +5,7 @@ saying wrong things.
 
     port = serve(talk)      a listener; talk(peer) runs in a thread for each connection
     begin()                 forks the processes that serve them all; before any other thread is started
+    trial = Trial(...)      one daemon with all of them and twenty well-behaved targets, watched for a while
 """
 import datetime
 import hashlib
@@ -20,6 +21,9 @@ import ssl
 import struct
 import threading
 import time
+
+import harness
+from harness import SANITIZED, ok, wait_for
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa, x25519
@@ -65,19 +69,27 @@ def _run(listener, talk):
         threading.Thread(target=_one, args=(talk, peer), daemon=True).start()
 
 
-def _serve_all(listeners):
-    # Real peers are on other machines: those here may not win the processor from what is watched.
-    os.nice(15)
+def _serve_all(listeners, niceness):
+    os.nice(niceness)
     for listener, talk in listeners:
         threading.Thread(target=_run, args=(listener, talk), daemon=True).start()
     while True:
         time.sleep(3600)
 
 
-def begin(processes=3):
+def greedy(talk):
+    """Marks a peer that talks as fast as it can. Real ones are on other machines: here they may not win the processor
+    from what is watched, nor from those whose answer is waited for."""
+    talk.greedy = True
+    return talk
+
+
+def begin():
     context = multiprocessing.get_context("fork")
-    for i in range(processes):
-        context.Process(target=_serve_all, args=(_listeners[i::processes],), daemon=True).start()
+    hogs = [pair for pair in _listeners if hasattr(pair[1], "greedy")]
+    others = [pair for pair in _listeners if not hasattr(pair[1], "greedy")]
+    for listeners, niceness in ((hogs, 15), (others[::2], 0), (others[1::2], 0)):
+        context.Process(target=_serve_all, args=(listeners, niceness), daemon=True).start()
     for listener, _ in _listeners:
         listener.close()
     _listeners.clear()
@@ -123,7 +135,7 @@ def flood(block, first=b"", limit=1 << 30, after=0):
             peer.sendall(block)
             sent += len(block)
         drink(peer)
-    return talk
+    return greedy(talk)
 
 
 def drip(data, pause, first=b"", after=0):
@@ -494,7 +506,7 @@ def tls13(chain, key, ask=False, extensions=b"", after=None, twist=lambda messag
             for block in after(tls):
                 peer.sendall(block)
         drink(peer)
-    return talk
+    return greedy(talk) if after else talk
 
 
 def tickets(tls):
@@ -618,3 +630,91 @@ def stored_text(path):
         for table in tables:
             for row in base.execute(f'select * from "{table}"'):
                 yield from (value for value in row if isinstance(value, str))
+
+
+class Trial:
+    """A daemon with these targets and twenty that are well. A target is (name, address, further keys, expected reason);
+    where two may come first the reason is "one or another"."""
+
+    def __init__(self, work, targets, files, timeout_s=1.5, seconds=12):
+        self.work = work
+        self.targets = targets
+        self.timeout_s = timeout_s
+        ports = [harness.free_port() for _ in range(10)]
+        self.nginx = harness.Nginx(os.path.join(work, "nginx"), [(port, *files) for port in ports])
+        self.hook = harness.WebhookReceiver()
+        tls = ", tls: {ca_file: ca.pem, server_name: localhost}"
+        self.well = {f"well {i}, {kind}": (port, keys) for i, port in enumerate(ports)
+                     for kind, keys in (("TLS", tls), ("TCP", ""))}
+        self.daemon = harness.Daemon(work, f"""
+defaults: {{interval: 2s, timeout: {timeout_s * 1000:.0f}ms, alert: {{after: 1, recover: 1, recheck: 1s}}}}
+senders:
+  hook: {{type: webhook, url: "http://127.0.0.1:{self.hook.port}/", rate: off}}
+routes:
+  - {{send_to: [hook], group_by: [target, check], group_wait: 100ms}}
+targets:
+""" + "".join(f'  - {{name: "{name}", address: "{address}"{keys}}}\n' for name, address, keys, _ in targets) + "".join(
+            f'  - {{name: "{name}", address: "127.0.0.1:{port}", interval: 1s, timeout: 900ms{keys}}}\n'
+            for name, (port, keys) in self.well.items()))
+        self.daemon.start()
+        ok(self.daemon.wait_ready(), "it starts", self.daemon.log())
+        time.sleep(6)  # every peer has had its turns, and memory its peak
+        self.before_kb = memory_kb(self.daemon)
+        descriptors = self._descriptors()
+        self.seen = Seen(self.daemon, seconds)
+        self.grown_kb = memory_kb(self.daemon) - self.before_kb
+        self.more_descriptors = self._descriptors() - descriptors
+
+    def _descriptors(self):
+        return len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
+
+    def last(self, name):
+        return (self.seen.targets.get(name) or {}).get("last_probe") or {}
+
+    def verdict(self, name):
+        return self.seen.targets.get(name, {"checks": {}})["checks"].get("certificate", {}).get("reason")
+
+    def judge_reasons(self):
+        """Of every probe that was seen; and when it ended."""
+        for name, _, _, reason in self.targets:
+            seen = self.seen.reasons.get(name, {"none"})
+            ok(seen <= set(reason.split(" or ")), f"{name}: {reason}",
+               [sorted(seen), self.last(name)])
+        late = {name: max(times) for name, times in self.seen.totals.items() if max(times) > self.timeout_s + 0.1}
+        ok(not late, "no probe lasts longer than its timeout and 100 ms", late)
+        early = {name: min(self.seen.totals.get(name, [0])) for name, _, _, reason in self.targets
+                 if reason.endswith("_timeout") and min(self.seen.totals.get(name, [0])) < self.timeout_s - 0.1}
+        ok(not early, "a timeout is one, to 100 ms", early)
+
+    def judge_others(self):
+        seen = self.seen
+        reasons = {name: seen.reasons.get(name) for name in self.well}
+        ok(all(reason == {"ok"} for reason in reasons.values()), "the 20 others are well", reasons)
+        if not SANITIZED:
+            late_ms = max(seen.lateness_s(name, 1) for name in self.well) * 1000
+            worst_ms = max(max(seen.totals.get(name, [9])) for name in self.well) * 1000
+            lag_ms = max(seen.lags_us, default=9e9) / 1000
+            ok(late_ms <= 50, f"none of their probes starts more than 50 ms late: {late_ms:.1f} ms")
+            ok(worst_ms <= 50, f"none of them takes longer than 50 ms: {worst_ms:.1f} ms")
+            ok(lag_ms <= 50, f"p99 of all lateness in the worst second is at most 50 ms: {lag_ms:.1f} ms", seen.lags_us)
+            ok(self.grown_kb < 4096, f"memory grew by {self.grown_kb} kB, from {self.before_kb} kB")
+        ok(self.more_descriptors < 60, f"descriptors grew by {self.more_descriptors}")
+
+    def judge_texts(self, told):
+        """Nothing comes out as it came in, in any place; of the target `told` a message is waited for. Stops all."""
+        told_of = lambda: [body for body in self.hook.bodies() if told in
+                           [alert["labels"].get("target") for alert in body["alerts"]]]
+        ok(wait_for(told_of, 10), f"of \"{told}\" we are told", len(self.hook.bodies()))
+        status, seconds = self.daemon.stop()
+        ok(status == 0 and seconds < 5, "stops within 5 s", f"{status} {seconds:.1f}")
+        self.nginx.stop()
+        with self.hook.lock:
+            bodies = [request["body"].decode() for request in self.hook.requests]
+        self.texts = list(stored_text(os.path.join(self.work, "state", "state.db")))
+        inner = lambda text: "".join(strings(json.loads(text)))
+        for where, found in (
+                ("a webhook", [c for body in bodies for c in strange(body) + strange(inner(body), "\n")]),
+                ("status --json", [c for out in self.seen.raw for c in strange(out, "\n") + strange(inner(out))]),
+                ("the log", strange(self.daemon.log(), "\n")),
+                ("the database", [c for text in self.texts for c in strange(text, "\n")])):
+            ok(bodies and self.texts and not found, f"nothing strange in {where}", repr(found[:9]))

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """TLS servers that mean harm: each ends at its timeout or before, by its exact reason, and takes nothing from twenty
 well-behaved targets of the same daemon; nothing of theirs comes out as it came."""
-import json
 import os
 import ssl
 import subprocess
@@ -11,13 +10,15 @@ import warnings
 
 import harness
 import hostile_peers as peers
-from harness import SANITIZED, ok, wait_for
+from harness import ok
 from hostile_peers import (ALERT, CHANGE, DATA, DNS, EVIL, HANDSHAKE, HELLO_REQUEST, HELLO_RETRY, LOCALHOST, der,
-                           der_name, ec, ext, flood, public_der, record, records, say, serve, server_hello, tls12, tls13)
+                           der_name, ec, ext, flood, public_der, record, records, say, serve, server_hello, tls12,
+                           tls13)
 
 harness.own_network()
 work = harness.work_directory("hostile-tls")
 TIMEOUT = 1.5
+KEYS = ", tls: {ca_file: ca.pem, server_name: localhost}"
 # What a certificate of MD5 or SHA-1, or with a weak key, gives: its reason once `certificate.weak` is judged.
 WEAK_IS_JUDGED = False
 # One step of a handshake reads no more than it is given: until then the peers of LOOP stop a whole prober.
@@ -210,8 +211,8 @@ PEERS = [  # name, what it does, reason of availability, reason of the certifica
     ("data without an end", shown(good, after=peers.data_flood), "ok", "ok"),
     ("asks, data without an end", shown(good, ask=True, after=peers.data_flood), "ok", "ok"),
     ("key updates without an end", shown(good, after=peers.key_updates), "ok", "ok"),
-    ("asks, empty data without an end", shown(good, ask=True, after=peers.empty_data), "tls_protocol", "ok"),
     ("answers after the timeout", late, "tls_timeout", None),
+    ("asks, empty data without an end", shown(good, ask=True, after=peers.empty_data), "tls_protocol", "ok"),
 ]
 LOOP = [  # what OpenSSL eats in one go as long as there is more: a prober's loop stands still meanwhile
     ("HelloRequests without an end", flood(HELLO_REQUEST, after=1), "tls_timeout", None),
@@ -220,91 +221,24 @@ LOOP = [  # what OpenSSL eats in one go as long as there is more: a prober's loo
 ]
 if LOOP_IS_BOUNDED:
     PEERS += LOOP
-targets = [(name, serve(talk), reason, certificate) for name, talk, reason, certificate in PEERS]
-targets.append(("never reads", serve(peers.sleep_through, prepare=peers.small_window), "tls_timeout", None))
+targets = [(name, f"127.0.0.1:{serve(talk)}", KEYS, reason) for name, talk, reason, _ in PEERS]
+never_reads = serve(peers.sleep_through, prepare=peers.small_window)
+targets.append(("never reads", f"127.0.0.1:{never_reads}", KEYS, "tls_timeout"))
 peers.begin()
-
-# The daemon -----------------------------------------------------------------------------------------------------------
-
-ports = [harness.free_port() for _ in range(10)]
-nginx = harness.Nginx(os.path.join(work, "nginx"), [(port, *files) for port in ports])
-hook = harness.WebhookReceiver()
-config = """
-defaults: {interval: 2s, timeout: 1500ms, alert: {after: 1, recover: 1, recheck: 1s}}
-targets:
-""" + "".join(f'  - {{name: "{name}", address: "127.0.0.1:{port}", tls: {{ca_file: ca.pem, server_name: localhost}}}}\n'
-              for name, port, _, _ in targets) + "".join(
-    f'  - {{name: well {i}, address: "127.0.0.1:{port}", interval: 1s, timeout: 900ms{tls}}}\n' for i, (port, tls) in
-    enumerate([(port, ", tls: {ca_file: ca.pem, server_name: localhost}") for port in ports] +
-              [(port, "") for port in ports])) + f"""
-senders:
-  hook: {{type: webhook, url: "http://127.0.0.1:{hook.port}/", rate: off}}
-routes:
-  - {{send_to: [hook], group_by: [target, check], group_wait: 100ms}}
-"""
-daemon = harness.Daemon(work, config)
-daemon.start()
-ok(daemon.wait_ready(), "it starts", daemon.log())
-time.sleep(6)  # every peer has had its turn, at its worst moment
-before = peers.memory_kb(daemon)
-descriptors = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
-seen = peers.Seen(daemon, 12)
-grown = peers.memory_kb(daemon) - before
-more = len(os.listdir(f"/proc/{daemon.process.pid}/fd")) - descriptors
-
-for name, _, reason, certificate in targets:
-    target = seen.targets.get(name, {"checks": {}})
-    verdict = target["checks"].get("certificate", {}).get("reason")
-    ok(seen.reasons.get(name) == {reason} and (certificate is None or verdict == certificate),
-       f"{name}: {reason}" + (f", certificate {certificate}" if certificate else ""),
-       [sorted(seen.reasons.get(name, [])), verdict, target.get("last_probe")])
-late_ones = {name: max(times) for name, times in seen.totals.items() if max(times) > TIMEOUT + 0.1}
-ok(not late_ones, "no probe lasts longer than its timeout and 100 ms", late_ones)
-early = {name: min(seen.totals.get(name, [0])) for name, _, reason, _ in targets
-         if reason == "tls_timeout" and min(seen.totals.get(name, [0])) < TIMEOUT - 0.1}
-ok(not early, "a timeout is one, to 100 ms", early)
+trial = peers.Trial(work, targets, files, TIMEOUT)
+trial.judge_reasons()
+for name, _, _, verdict in PEERS:
+    if verdict:
+        ok(trial.verdict(name) == verdict, f"{name}: the certificate is {verdict}", trial.verdict(name))
 for name, words in (("20,000 names", "certificate list too big"), ("101 certificates", "certificate list too big"),
-                    ("101 certificates, TLS 1.2", "certificate list too big"),
-                    ("DH group of 10,000 bits", "Diffie-Hellman group too big"), ("HTTP", "not TLS?"),
+                    ("101 certificates, TLS 1.2", "certificate list too big"), ("HTTP", "not TLS?"),
+                    ("DH group of 10,000 bits", "Diffie-Hellman group too big"),
                     ("ServerHello of SSL 3.0", "older than TLS 1.0?"), ("fatal alert 200", "alert 200"),
                     ("fatal unrecognized_name", "unrecognized name")):
-    detail = (seen.targets[name]["last_probe"] or {}).get("detail") or ""
+    detail = trial.last(name).get("detail") or ""
     ok(words in detail, f"{name}: the words are \"{words}\"", detail)
-
-# The others -----------------------------------------------------------------------------------------------------------
-
-well = [name for name in seen.targets if name.startswith("well ")]
-ok(len(well) == 20 and all(seen.reasons.get(name) == {"ok"} for name in well), "the 20 others are well",
-   {name: seen.reasons.get(name) for name in well})
-worst = max(max(seen.totals.get(name, [9])) for name in well)
-lag, loop = max(seen.lags_us, default=0) / 1000, max(seen.loops_us, default=0) / 1000
-if not SANITIZED:
-    late_by = max(seen.lateness_s(name, 1) for name in well)
-    ok(late_by <= 0.05, f"none of their probes starts more than 50 ms late: {late_by * 1000:.1f} ms")
-    ok(worst <= 0.05, f"none of them takes longer than 50 ms: {worst * 1000:.1f} ms")
-    ok(seen.lags_us and lag <= 50, f"p99 of all lateness in the worst second is at most 50 ms: {lag:.1f} ms",
-       seen.lags_us)
-    ok(grown < 4096, f"memory grew by {grown} kB in 12 s, from {before} kB")
-ok(more < 30, f"descriptors grew by {more} in 12 s")
-
-# What people see ------------------------------------------------------------------------------------------------------
-
-told = lambda name: [b for b in hook.bodies() if any(a["labels"].get("target") == name for a in b["alerts"])]
-ok(wait_for(lambda: told("control characters and expired"), 5), "an evil certificate is told", len(hook.bodies()))
-with hook.lock:
-    bodies = [r["body"].decode() for r in hook.requests]
-bad = [c for body in bodies
-       for c in peers.strange(body) + peers.strange("".join(peers.strings(json.loads(body))), "\n")]
-ok(bodies and not bad, "nothing strange in a webhook", repr(bad[:9]))
-bad = [c for out in seen.raw for c in peers.strange(out, "\n") + peers.strange("".join(peers.strings(json.loads(out))))]
-ok(seen.raw and not bad, "nothing strange in status --json", repr(bad[:9]))
-bad = peers.strange(daemon.log(), "\n")
-ok(not bad, "nothing strange in the log", repr(bad[:9]))
-status, seconds = daemon.stop()
-ok(status == 0 and seconds < 5, "stops within 5 s", f"{status} {seconds:.1f}")
-texts = list(peers.stored_text(os.path.join(work, "state", "state.db")))
-bad = [c for text in texts for c in peers.strange(text, "\n")]
-shown_evil = [text for text in texts if r"\x00\x1b[31mevil\x0d\x0aBcc" in text.replace("\\\\", "\\")]
-ok(shown_evil and not bad, "nothing strange in the database, but what it was is told", repr(bad[:9]))
-nginx.stop()
+trial.judge_others()
+trial.judge_texts("control characters and expired")
+evil = [text for text in trial.texts if r"\x00\x1b[31mevil\x0d\x0aBcc" in text.replace("\\\\", "\\")]
+ok(evil, "what the evil name was is told all the same", len(trial.texts))
 harness.finish()
