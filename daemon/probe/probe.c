@@ -154,6 +154,8 @@ static void probe_wait(struct probe *probe)
 {
 	int64_t until_us = probe->share_until_us < probe->deadline_us ? probe->share_until_us : probe->deadline_us;
 
+	if (probe->again)
+		until_us = probe->now_us;
 	if (!timer_armed(&probe->timer) || probe->timer.due_us != until_us)
 		wheel_arm(probe->loop->wheel, &probe->timer, until_us);
 }
@@ -194,6 +196,7 @@ static void probe_advance(struct probe *probe)
 	do {
 		bool over = probe->now_us >= probe->deadline_us;
 
+		probe->again = false;
 		step = probe->phase->run(probe);
 		probe->now_us = clock_mono_us();
 		if (stands_still(probe->loop, probe->now_us)) {
@@ -296,6 +299,7 @@ struct probe *probe_start(struct probe_loop *loop, const struct plan *plan, int6
 	probe->state = PROBE_STARTING;
 	probe->watching = false;
 	probe->connected = false;
+	probe->again = false;
 	probe->fd = -1;
 	probe->now_us = now.mono_us;
 	probe->started_us = now.mono_us;
