@@ -21,8 +21,6 @@ TIMEOUT = 1.5
 KEYS = ", tls: {ca_file: ca.pem, server_name: localhost}"
 # What a certificate of MD5 or SHA-1, or with a weak key, gives: its reason once `certificate.weak` is judged.
 WEAK_IS_JUDGED = False
-# One step of a handshake reads no more than it is given: until then the peers of LOOP stop a whole prober.
-LOOP_IS_BOUNDED = False
 
 # Certificates ---------------------------------------------------------------------------------------------------------
 
@@ -207,6 +205,10 @@ PEERS = [  # name, what it does, reason of availability, reason of the certifica
     ("demands a certificate, TLS 1.2", peers.python_tls(*files, demand(V.TLSv1_2)), "tls_alert", "ok"),
     ("demands a certificate, TLS 1.3", peers.python_tls(*files, demand(V.TLSv1_3)), "tls_alert", "ok"),
     ("asks for a certificate", peers.python_tls(*files, demand(V.TLSv1_3, ssl.CERT_OPTIONAL)), "ok", "ok"),
+    # OpenSSL eats these in one go, as long as there is more: a prober's loop would stand still.
+    ("HelloRequests without an end", flood(HELLO_REQUEST, after=1), "tls_protocol", None),
+    ("asks, tickets without an end", shown(good, ask=True, after=peers.tickets), "ok", "ok"),
+    ("asks, key updates without an end", shown(good, ask=True, after=peers.key_updates), "ok", "ok"),
     ("tickets without an end", shown(good, after=peers.tickets), "ok", "ok"),
     ("data without an end", shown(good, after=peers.data_flood), "ok", "ok"),
     ("asks, data without an end", shown(good, ask=True, after=peers.data_flood), "ok", "ok"),
@@ -214,13 +216,6 @@ PEERS = [  # name, what it does, reason of availability, reason of the certifica
     ("answers after the timeout", late, "tls_timeout", None),
     ("asks, empty data without an end", shown(good, ask=True, after=peers.empty_data), "tls_protocol", "ok"),
 ]
-LOOP = [  # what OpenSSL eats in one go as long as there is more: a prober's loop stands still meanwhile
-    ("HelloRequests without an end", flood(HELLO_REQUEST, after=1), "tls_timeout", None),
-    ("asks, tickets without an end", shown(good, ask=True, after=peers.tickets), "ok", "ok"),
-    ("asks, key updates without an end", shown(good, ask=True, after=peers.key_updates), "ok", "ok"),
-]
-if LOOP_IS_BOUNDED:
-    PEERS += LOOP
 targets = [(name, f"127.0.0.1:{serve(talk)}", KEYS, reason) for name, talk, reason, _ in PEERS]
 never_reads = serve(peers.sleep_through, prepare=peers.small_window)
 targets.append(("never reads", f"127.0.0.1:{never_reads}", KEYS, "tls_timeout"))
@@ -232,6 +227,7 @@ for name, _, _, verdict in PEERS:
         ok(trial.verdict(name) == verdict, f"{name}: the certificate is {verdict}", trial.verdict(name))
 for name, words in (("20,000 names", "certificate list too big"), ("101 certificates", "certificate list too big"),
                     ("101 certificates, TLS 1.2", "certificate list too big"), ("HTTP", "not TLS?"),
+                    ("HelloRequests without an end", "handshake too long"),
                     ("DH group of 10,000 bits", "Diffie-Hellman group too big"),
                     ("ServerHello of SSL 3.0", "older than TLS 1.0?"), ("fatal alert 200", "alert 200"),
                     ("fatal unrecognized_name", "unrecognized name")):
