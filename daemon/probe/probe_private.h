@@ -2,9 +2,9 @@
 /*
  * probe_private - what the engine (probe.c), the phases (connect.c, tls.c) and the closing list (goodbye.c) share.
  * A phase does what it can without waiting and says how it went; it is called again after each wait. Its wait ends
- * when the socket or the lookup has something, when `share_until_us` has come, within a millisecond if it set `again`
- * (others have their turn first), or with the deadline: then it gets a last look, and if it still waits the engine
- * ends the probe with the phase's `timeout` reason.
+ * when the socket or the lookup has something, when `share_until_us` has come, within a millisecond if it set
+ * `again` (others have their turn first), or with the deadline: then it gets a last look, and if it still waits the
+ * engine ends the probe with the phase's `timeout` reason.
  * Signals: writing to a peer that has gone raises SIGPIPE in the writing thread. Probers block signals; whoever
  *          runs a probe on another thread ignores or blocks SIGPIPE.
  */

@@ -562,8 +562,8 @@ static void on_message(int sent, int version, int type, const void *data, size_t
 }
 
 /*
- * OpenSSL goes on as long as there is something to read, and some messages lead nowhere: HelloRequests in a handshake,
- * tickets and new keys after it. A peer that says nothing else and is fast enough would hold the loop for ever.
+ * OpenSSL goes on as long as there is something to read, and some messages lead nowhere: HelloRequests in a
+ * handshake, tickets and new keys after it. A peer that says nothing else and is fast would hold the loop for ever.
  */
 static long on_bio(BIO *bio, int operation, const char *data, size_t bytes, int number, long larger, int status,
 		   size_t *processed)

@@ -50,7 +50,7 @@ enum tls_step {
 	TLS_STEP_DONE,
 	TLS_STEP_WANT_READ,
 	TLS_STEP_WANT_WRITE,
-	TLS_STEP_AGAIN, /* there is more to read, but others want their turn: call again without waiting for the socket */
+	TLS_STEP_AGAIN, /* there is more to read, but others want their turn: do not wait for the socket */
 	TLS_STEP_FAILED
 };
 
