@@ -65,6 +65,8 @@ static const struct dialogue replies[] = {
 	  "greeting: 554 go away" },
 	{ "smtp is too busy", STARTTLS_SMTP, { S("421-too many\r\n421 of you\r\n") }, S(""), REFUSED,
 	  "greeting: 421 too many of you" },
+	{ "smtp does not want us", STARTTLS_SMTP, { S("220 peer\r\n"), S("550 listed\r\n") }, S(EHLO), REFUSED,
+	  "EHLO: 550 listed" },
 	{ "smtp puts EHLO off", STARTTLS_SMTP, { S("220 peer\r\n"), S("421 later\r\n") }, S(EHLO), REFUSED,
 	  "EHLO: 421 later" },
 	{ "smtp, odd greeting", STARTTLS_SMTP, { S("354 eh\r\n") }, S(""), STRANGE, "greeting: not SMTP: 354 eh" },
@@ -80,10 +82,10 @@ static const struct dialogue replies[] = {
 	  "EHLO: 421 shutting down" },
 	{ "smtp with a reply put in", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-peer\r\n250 STARTTLS\r\n"),
 	  S("220 go\r\n250 AUTH\r\n") }, S(EHLO_STARTTLS), STRANGE,
-	  "STARTTLS: 10 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 10 bytes after the go-ahead, before TLS: injected? 250 AUTH\\x0d\\x0a" },
 	{ "smtp with a byte put in", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-peer\r\n250 STARTTLS\r\n"),
 	  S("220 go\r\n"), S("\n") }, S(EHLO_STARTTLS), STRANGE,
-	  "STARTTLS: 1 byte after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 1 byte after the go-ahead, before TLS: injected? \\x0a" },
 	{ "smtp is silent", STARTTLS_SMTP, { S("") }, S(""), WAITS, "greeting" },
 	{ "smtp stops in the list", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-STARTTLS\r\n250-ST") }, S(EHLO),
 	  WAITS, "EHLO" },
@@ -123,7 +125,8 @@ static const struct dialogue replies[] = {
 	{ "ftp goes ahead early", STARTTLS_FTP, { S("220 peer\r\n234 go\r\n") }, S(""), STRANGE,
 	  "AUTH TLS: " EARLY },
 	{ "ftp with a reply put in", STARTTLS_FTP, { S("220 peer\r\n"), S("234 go\r\n331 password?\r\n") },
-	  S("AUTH TLS\r\n"), STRANGE, "AUTH TLS: 15 bytes after the go-ahead, before TLS: injected?" },
+	  S("AUTH TLS\r\n"), STRANGE,
+	  "AUTH TLS: 15 bytes after the go-ahead, before TLS: injected? 331 password?\\x0d\\x0a" },
 	{ "ftp does not end", STARTTLS_FTP, { S("220-peer\r\n220-x\r\n") }, S(""), WAITS, "greeting" },
 
 	/* nntp */
@@ -152,7 +155,7 @@ static const struct dialogue replies[] = {
 	  "CAPABILITIES: not NNTP: 101 list" },
 	{ "nntp with a reply put in", STARTTLS_NNTP, { S("200 peer\r\n"), S("101 list\r\nSTARTTLS\r\n.\r\n"),
 	  S("382 go\r\n200 x\r\n") }, S("CAPABILITIES\r\nSTARTTLS\r\n"), STRANGE,
-	  "STARTTLS: 7 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 7 bytes after the go-ahead, before TLS: injected? 200 x\\x0d\\x0a" },
 	{ "nntp stops in the list", STARTTLS_NNTP, { S("200 peer\r\n"), S("101 list\r\nSTARTTLS\r\n") },
 	  S("CAPABILITIES\r\n"), WAITS, "list of CAPABILITIES" },
 };
@@ -202,7 +205,7 @@ static const struct dialogue lines[] = {
 	  "greeting: not IMAP: a1 OK" },
 	{ "imap with an answer put in", STARTTLS_IMAP, { S("* OK [CAPABILITY STARTTLS]\r\n"),
 	  S("a2 OK\r\n* PREAUTH hi\r\n") }, S(TLS), STRANGE,
-	  "STARTTLS: 14 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 14 bytes after the go-ahead, before TLS: injected? * PREAUTH hi\\x0d\\x0a" },
 	{ "imap stops", STARTTLS_IMAP, { S("* OK peer\r\n"), S("* CAPABILITY STARTTLS\r\na1 O") }, S(ASK), WAITS,
 	  "CAPABILITY" },
 
@@ -224,7 +227,7 @@ static const struct dialogue lines[] = {
 	  "CAPA: " EARLY },
 	{ "pop3 with an answer put in", STARTTLS_POP3, { S("+OK\r\n"), S("+OK\r\nSTLS\r\n.\r\n"),
 	  S("+OK\r\n+OK\r\n") }, S("CAPA\r\nSTLS\r\n"), STRANGE,
-	  "STLS: 5 bytes after the go-ahead, before TLS: injected?" },
+	  "STLS: 5 bytes after the go-ahead, before TLS: injected? +OK\\x0d\\x0a" },
 	{ "pop3 stops in the list", STARTTLS_POP3, { S("+OK\r\n"), S("+OK\r\nSTLS\r\n") }, S("CAPA\r\n"), WAITS,
 	  "list of CAPA" },
 
@@ -257,7 +260,8 @@ static const struct dialogue lines[] = {
 	  "STARTTLS: " EARLY },
 	{ "sieve with capabilities put in", STARTTLS_SIEVE, { S("\"STARTTLS\"\r\nOK\r\n"),
 	  S("OK\r\n\"SASL\" \"PLAIN\"\r\nOK\r\n") }, S("STARTTLS\r\n"), STRANGE,
-	  "STARTTLS: 20 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 20 bytes after the go-ahead, before TLS: injected? "
+	  "\"SASL\" \"PLAIN\"\\x0d\\x0aOK\\x0d\\x0a" },
 	{ "sieve stops in a literal", STARTTLS_SIEVE, { S("{8}\r\nSTART") }, S(""), WAITS, "greeting" },
 
 	/* irc */
@@ -294,7 +298,7 @@ static const struct dialogue lines[] = {
 	  STRANGE, "CAP LS: not IRC: 670 * :go" },
 	{ "irc with a line put in", STARTTLS_IRC, { S("CAP * LS :tls\r\n"), S("670\r\nNOTICE\r\n") },
 	  S("CAP LS 302\r\nSTARTTLS\r\n"), STRANGE,
-	  "STARTTLS: 8 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 8 bytes after the go-ahead, before TLS: injected? NOTICE\\x0d\\x0a" },
 	{ "irc says only notices", STARTTLS_IRC, { S(":x NOTICE * :hi\r\n:x CAP * LS * :tls\r\n") },
 	  S("CAP LS 302\r\n"), WAITS, "CAP LS" },
 };
@@ -323,10 +327,9 @@ static const struct dialogue streams[] = {
 	  S(HEADER("client")), NOT_OFFERED, "features: no starttls among: mechanisms c" },
 	{ "xmpp without any", STARTTLS_XMPP, { S(OPEN "<stream:features/>") }, S(HEADER("client")), NOT_OFFERED,
 	  "features: no starttls among: " },
-	{ "xmpp with another's", STARTTLS_XMPP,
-	  { S(OPEN "<stream:features><starttls/><x><starttls " NS "/></x>"
-	      "<starttls xmlns='x'/></stream:features>") },
-	  S(HEADER("client")), NOT_OFFERED, "features: no starttls among: starttls x starttls" },
+	{ "xmpp with another's", STARTTLS_XMPP, { S(OPEN "<stream:features><starttls/><x><starttls " NS "/></x>"
+	  "<starttls xmlns='x'/></stream:features>") }, S(HEADER("client")), NOT_OFFERED,
+	  "features: no starttls among: starttls x starttls" },
 	{ "xmpp of old times", STARTTLS_XMPP, { S("<stream:stream id='1'>") }, S(HEADER("client")), NOT_OFFERED,
 	  "stream: a stream without a version" },
 	{ "xmpp for others", STARTTLS_XMPP,
@@ -373,7 +376,7 @@ static const struct dialogue streams[] = {
 	{ "xmpp proceeds in its features", STARTTLS_XMPP, { S(OPEN "<proceed " NS "/>") }, S(HEADER("client")),
 	  STRANGE, "features: unexpected <proceed/>" },
 	{ "xmpp with an element put in", STARTTLS_XMPP, { S(OPEN OFFER), S("<proceed " NS "/><a/>") }, S(START),
-	  STRANGE, "STARTTLS: 4 bytes after the go-ahead, before TLS: injected?" },
+	  STRANGE, "STARTTLS: 4 bytes after the go-ahead, before TLS: injected? <a/>" },
 	{ "xmpp stops", STARTTLS_XMPP, { S(OPEN "<stream:features><starttls " NS "/>") }, S(HEADER("client")),
 	  WAITS, "features" },
 	{ "xmpp stops at the start", STARTTLS_XMPP, { S("<?xml version='1.0'?") }, S(HEADER("client")), WAITS,
@@ -440,7 +443,7 @@ static const struct dialogue packets[] = {
 	  "StartTLS: too much: a packet of 2147483653 bytes" },
 	{ "ldap is ssh", STARTTLS_LDAP, { S("SSH-2.0-x\r\n") }, S(LDAP), STRANGE, "StartTLS: not LDAP: SS" },
 	{ "ldap with a byte put in", STARTTLS_LDAP, { S("0\x0c\2\1\1x\7\x0a\1\0\4\0\4\0\0") }, S(LDAP), STRANGE,
-	  "StartTLS: 1 byte after the go-ahead, before TLS: injected?" },
+	  "StartTLS: 1 byte after the go-ahead, before TLS: injected? \\x00" },
 	{ "ldap stops", STARTTLS_LDAP, { S("0\x0c\2\1\1x\7\x0a\1\0\4\0\4") }, S(LDAP), WAITS, "StartTLS" },
 
 	/* postgres */
@@ -459,9 +462,9 @@ static const struct dialogue packets[] = {
 	{ "postgres is http", STARTTLS_POSTGRES, { S("HTTP/1.1 400 Bad\r\n") }, S(SSL_REQUEST), STRANGE,
 	  "SSLRequest: not PostgreSQL: H" },
 	{ "postgres with bytes put in", STARTTLS_POSTGRES, { S("SN") }, S(SSL_REQUEST), STRANGE,
-	  "SSLRequest: 1 byte after the go-ahead, before TLS: injected?" },
+	  "SSLRequest: 1 byte after the go-ahead, before TLS: injected? N" },
 	{ "postgres is ssh", STARTTLS_POSTGRES, { S("SSH-2.0-x\r\n") }, S(SSL_REQUEST), STRANGE,
-	  "SSLRequest: 10 bytes after the go-ahead, before TLS: injected?" },
+	  "SSLRequest: 10 bytes after the go-ahead, before TLS: injected? SH-2.0-x\\x0d\\x0a" },
 	{ "postgres is silent", STARTTLS_POSTGRES, { S("") }, S(SSL_REQUEST), WAITS, "SSLRequest" },
 
 	/* mysql */
@@ -489,7 +492,7 @@ static const struct dialogue packets[] = {
 	  "greeting: not MySQL: \\xff\\xff\\xff\\x00\\x0a" },
 	{ "mysql is ssh", STARTTLS_MYSQL, { S("SSH-2.0-x\r\n") }, S(""), STRANGE, "greeting: not MySQL: SSH-2" },
 	{ "mysql with a byte put in", STARTTLS_MYSQL, { S("\x33\0\0\0" MYSQL_FLAGS("\xff\xff", "\xff\xdf") "x") },
-	  S(""), STRANGE, "SSLRequest: 1 byte after the go-ahead, before TLS: injected?" },
+	  S(""), STRANGE, "SSLRequest: 1 byte after the go-ahead, before TLS: injected? x" },
 	{ "mysql stops", STARTTLS_MYSQL, { S("\x40\0\0\0\x0a" "8.0") }, S(""), WAITS, "greeting" },
 };
 
@@ -788,7 +791,9 @@ START_TEST(goodbyes_are_said)
 	ck_assert_str_eq(starttls_goodbye(STARTTLS_IMAP, &bytes), "a9 LOGOUT\r\n");
 	ck_assert_ptr_nonnull(starttls_goodbye(STARTTLS_LDAP, &bytes));
 	ck_assert_uint_eq(bytes, 7);
-	ck_assert_ptr_null(starttls_goodbye(STARTTLS_MYSQL, &bytes));
+	ck_assert_ptr_nonnull(starttls_goodbye(STARTTLS_MYSQL, &bytes));
+	ck_assert_uint_eq(bytes, 4 + 0x40); /* as its first byte says */
+	ck_assert_ptr_null(starttls_goodbye(STARTTLS_POSTGRES, &bytes));
 	ck_assert_uint_eq(bytes, 0);
 }
 END_TEST
