@@ -151,6 +151,8 @@ static const struct dialogue replies[] = {
 	  S("CAPABILITIES\r\n"), REFUSED, "CAPABILITIES: 480 login" },
 	{ "nntp is smtp", STARTTLS_NNTP, { S("220 peer\r\n") }, S(""), STRANGE, "greeting: not NNTP: 220 peer" },
 	{ "nntp is not", STARTTLS_NNTP, { S("hello\r\n") }, S(""), STRANGE, "greeting: not NNTP: hello" },
+	{ "nntp answers with another number", STARTTLS_NNTP, { S("200 peer\r\n"), S("500\r\n"), S("200\r\n") },
+	  S("CAPABILITIES\r\nSTARTTLS\r\n"), STRANGE, "STARTTLS: not NNTP: 200" },
 	{ "nntp lists early", STARTTLS_NNTP, { S("200 peer\r\n101 list\r\nSTARTTLS\r\n.\r\n") }, S(""), STRANGE,
 	  "CAPABILITIES: not NNTP: 101 list" },
 	{ "nntp with a reply put in", STARTTLS_NNTP, { S("200 peer\r\n"), S("101 list\r\nSTARTTLS\r\n.\r\n"),
@@ -199,6 +201,8 @@ static const struct dialogue lines[] = {
 	  STRANGE, "STARTTLS: not IMAP: a1 OK" },
 	{ "imap wants more", STARTTLS_IMAP, { S("* OK [CAPABILITY STARTTLS]\r\n"), S("+ go on\r\n") }, S(TLS),
 	  STRANGE, "STARTTLS: not IMAP: + go on" },
+	{ "imap answers with another word", STARTTLS_IMAP, { S("* OK peer\r\n"), S("a1 YES\r\n") }, S(ASK),
+	  STRANGE, "CAPABILITY: not IMAP: a1 YES" },
 	{ "imap answers early", STARTTLS_IMAP, { S("* OK [CAPABILITY STARTTLS]\r\na2 OK\r\n") }, S(""), STRANGE,
 	  "STARTTLS: " EARLY },
 	{ "imap answers before it greets", STARTTLS_IMAP, { S("a1 OK\r\n") }, S(""), STRANGE,
@@ -284,6 +288,8 @@ static const struct dialogue lines[] = {
 	  S("CAP LS 302\r\nSTARTTLS\r\n"), REFUSED, "STARTTLS: :x 691 * :STARTTLS failed" },
 	{ "irc listed, then unknown", STARTTLS_IRC, { S("CAP * LS :tls\r\n"), S(":x 421 * STARTTLS :eh\r\n") },
 	  S("CAP LS 302\r\nSTARTTLS\r\n"), REFUSED, "STARTTLS: :x 421 * STARTTLS :eh" },
+	{ "irc talks of other capabilities", STARTTLS_IRC, { S("CAP\r\nCAP *\r\nCAP * NEW :tls\r\nCAP * LS\r\n") },
+	  S("CAP LS 302\r\n"), NOT_OFFERED, "CAP LS: no tls among: " },
 	{ "irc closes", STARTTLS_IRC, { S("ERROR :Closing Link: throttled\r\n") }, S("CAP LS 302\r\n"), REFUSED,
 	  "CAP LS: ERROR :Closing Link: throttled" },
 	{ "irc bans", STARTTLS_IRC, { S(":x 465 * :You are banned\r\n") }, S("CAP LS 302\r\n"), REFUSED,
@@ -310,6 +316,7 @@ static const struct dialogue lines[] = {
 #define NS    "xmlns='urn:ietf:params:xml:ns:xmpp-tls'"
 #define OFFER "<stream:features><starttls " NS "/></stream:features>"
 #define START HEADER("client") "<starttls " NS "/>"
+#define FIFTY "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static const struct dialogue streams[] = {
 	{ "xmpp", STARTTLS_XMPP, { S(OPEN OFFER), S("<proceed " NS "/>") }, S(START), AHEAD },
@@ -367,6 +374,22 @@ static const struct dialogue streams[] = {
 	  "stream: not XMPP: a malformed attribute" },
 	{ "xmpp without space", STARTTLS_XMPP, { S("<stream:stream a='1'b='2'>") }, S(HEADER("client")), STRANGE,
 	  "stream: not XMPP: a malformed tag" },
+	{ "xmpp with an entity without end", STARTTLS_XMPP, { S(OPEN "<a>&#000000000038;</a>") },
+	  S(HEADER("client")), STRANGE, "features: not XMPP: an entity" },
+	{ "xmpp with a slash in a tag", STARTTLS_XMPP, { S(OPEN "<a/b>") }, S(HEADER("client")), STRANGE,
+	  "features: not XMPP: a malformed tag" },
+	{ "xmpp with an attribute of no value", STARTTLS_XMPP, { S(OPEN "<a b>") }, S(HEADER("client")), STRANGE,
+	  "features: not XMPP: a malformed attribute" },
+	{ "xmpp with a tag in a value", STARTTLS_XMPP, { S(OPEN "<a b='<'>") }, S(HEADER("client")), STRANGE,
+	  "features: not XMPP: a malformed attribute" },
+	{ "xmpp with a value of any length", STARTTLS_XMPP, { S(OPEN "<a b='" FIFTY FIFTY "'>") },
+	  S(HEADER("client")), WAITS, "features" },
+	{ "xmpp with a name too long", STARTTLS_XMPP, { S(OPEN "<a" FIFTY FIFTY ">") }, S(HEADER("client")),
+	  STRANGE, "features: not XMPP: a name too long" },
+	{ "xmpp with an attribute too long", STARTTLS_XMPP, { S(OPEN "<a a" FIFTY FIFTY "=''>") },
+	  S(HEADER("client")), STRANGE, "features: not XMPP: a name too long" },
+	{ "xmpp with an end too long", STARTTLS_XMPP, { S(OPEN "<a></a" FIFTY FIFTY ">") }, S(HEADER("client")),
+	  STRANGE, "features: not XMPP: an end of what did not begin" },
 	{ "xmpp sixteen deep", STARTTLS_XMPP, { S(OPEN "<a><b><c><d><e><f><g><h><i><j><k><l><m><n><o/>") },
 	  S(HEADER("client")), WAITS, "features" },
 	{ "xmpp too deep", STARTTLS_XMPP, { S(OPEN "<a><b><c><d><e><f><g><h><i><j><k><l><m><n><o><p/>") },
@@ -430,6 +453,8 @@ static const struct dialogue packets[] = {
 	{ "ldap with less inside than it says", STARTTLS_LDAP, { S("0\x0c\2\1\1x\7\x0a\1\0\4\0\4\1") }, S(LDAP),
 	  STRANGE, "StartTLS: not an ExtendedResponse" },
 	{ "ldap with a byte too many inside", STARTTLS_LDAP, { S("0\x0d\2\1\1x\7\x0a\1\0\4\0\4\0\0") }, S(LDAP),
+	  STRANGE, "StartTLS: not an ExtendedResponse" },
+	{ "ldap with half a control", STARTTLS_LDAP, { S("0\x0e\2\1\1x\7\x0a\1\0\4\0\4\0\xa0\1") }, S(LDAP),
 	  STRANGE, "StartTLS: not an ExtendedResponse" },
 	{ "ldap with nothing inside", STARTTLS_LDAP, { S("0\0") }, S(LDAP), STRANGE,
 	  "StartTLS: not an ExtendedResponse" },
@@ -755,6 +780,7 @@ START_TEST(broken_stays)
 	const char *text;
 	size_t bytes;
 
+	starttls_free(NULL);
 	ck_assert_int_eq(starttls_input(starttls, "N", 1), STARTTLS_BROKEN);
 	ck_assert_int_eq(starttls_input(starttls, "S", 1), STARTTLS_BROKEN);
 	ck_assert_int_eq(starttls_failure(starttls, &text), REASON_STARTTLS_NOT_OFFERED);

@@ -63,8 +63,8 @@ const char *starttls_said(const struct starttls_talk *starttls);
 
 /*
  * What a polite client says under TLS before it goes; NULL (and 0) where nothing can be said before a login. For
- * mysql it is more than manners: without it a hundred probes lock our host out, if nobody logs in between them. The
- * server must have read it before it sees us go.
+ * mysql it is more than manners: without it a hundred probes lock our host out, if nobody logs in between. It must
+ * have been read before the server sees us go.
  */
 const char *starttls_goodbye(enum starttls protocol, size_t *bytes);
 enum starttls starttls_of_port(uint16_t port); /* by the usual ports; NONE for others */
