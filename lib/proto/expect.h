@@ -38,7 +38,8 @@ enum expect_outcome expect_matches(const struct expect *expect, const void *data
 struct expect_search *expect_search_new(const struct expect *expect);
 void expect_search_free(struct expect_search *search); /* NULL is fine */
 /* `data` begins where it did the last time, and may only have become longer. Nothing at all matches nothing. */
-enum expect_outcome expect_search(struct expect_search *search, const void *data, size_t bytes, bool more_may_come);
+enum expect_outcome expect_search(struct expect_search *search, const void *data, size_t bytes,
+				  bool more_may_come);
 /* No match begins before this. */
 size_t expect_search_bound(const struct expect_search *search);
 /* After FOUND or UNSETTLED: where the match ends, and what a group caught (false: it had no part in the match). */
