@@ -5,6 +5,7 @@ A fixture counts as started once it did its job in front of us: a TLS server sho
 proxy spoke its protocol. What does not get so far raises NotReady with the server's own log.
 """
 import atexit
+import base64
 import concurrent.futures
 import glob
 import os
@@ -13,10 +14,12 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
 import threading
+import time
 
 import harness
 from harness import free_port, reachable, wait_for
@@ -47,14 +50,14 @@ def pem_fields(pem):
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
 
-def s_client(port, ca, starttls=None, seconds=10, host="127.0.0.1"):
-    """One handshake by openssl s_client, which verifies: (the fields of the server's certificate or None, all it said)."""
-    words = ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", "localhost", "-CAfile", ca,
-             "-verify_hostname", "localhost", "-verify_return_error", "-showcerts"]
+def s_client(port, ca, starttls=None, seconds=10, name="localhost"):
+    """A handshake by openssl s_client, which verifies: (fields of the server's certificate or None, all it said)."""
+    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", name, "-CAfile", ca,
+             "-verify_hostname", name, "-verify_return_error", "-showcerts"]
     if starttls:
         words += ["-starttls", starttls]
     if starttls in ("xmpp", "xmpp-server"):
-        words += ["-xmpphost", "localhost"]
+        words += ["-xmpphost", name]
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired as late:
@@ -84,11 +87,12 @@ class Server:
     user = "nobody"
     hosts = None  # the text of an /etc/hosts of its own
 
-    def __init__(self, work, certificate=(None, None), ca=None, tls=True, start=True):
+    def __init__(self, work, certificate=(None, None), ca=None, tls=True, start=True, name="localhost"):
         os.chmod(work, 0o711)  # nobody must be able to pass
         self.directory = tempfile.mkdtemp(prefix=type(self).__name__.lower() + ".", dir=work)
         self.log_path = os.path.join(self.directory, "log")
         self.ca = ca
+        self.name = name  # for which its certificate is
         self.ports = {name: free_port() for name in (*self.protocols, *self.direct, *self.plain)}
         self.process = None
         open(self.log_path, "w").close()
@@ -125,7 +129,7 @@ class Server:
         return self.path(name)
 
     def as_user(self, words):
-        """Several of them refuse to be root; in a user namespace of an ordinary user it is only the number that changes."""
+        """Several refuse to be root; in a user namespace of an ordinary user it is only the number that changes."""
         user = pwd.getpwnam(self.user)
         if os.geteuid() == 0 and ordinary_users():
             for folder, _, files in os.walk(self.directory):
@@ -160,7 +164,7 @@ class Server:
         for name in self.protocols if not tls else (*self.protocols, *self.direct):
             self.wait_until(lambda name=name: reachable(self.ports[name]), f"{name}: nobody listens")
             starttls = name if name in self.protocols else None
-            seen, said = s_client(self.ports[name], self.ca, starttls, 10 if tls else 1)
+            seen, said = s_client(self.ports[name], self.ca, starttls, 10 if tls else 1, self.name)
             if tls and seen != self.facts:
                 self.fail(f"{name}: not the certificate it was given: {seen}\n{said}")
             if not tls and "BEGIN CERTIFICATE" in said:
@@ -180,7 +184,8 @@ class Server:
             self.fail(trouble)
 
     def fail(self, trouble):
-        raise NotReady(f"{type(self).__name__}: {trouble}\nstatus {self.process.poll()}, its log:\n{self.log()[-4000:]}")
+        raise NotReady(f"{type(self).__name__}: {trouble}\n"
+                       f"status {self.process.poll()}, its log:\n{self.log()[-4000:]}")
 
     def log(self):
         """All that it wrote: standard error, and files named log in its directory."""
@@ -259,8 +264,8 @@ class Dovecot(Server):
         def login(service, name, direct=None):
             other = ""
             if direct:
-                other = f"inet_listener {direct} {{\n address = 127.0.0.1\n port = {self.ports[direct] if tls else 0}\n" \
-                        " ssl = yes\n}\n"
+                other = f"inet_listener {direct} {{\n address = 127.0.0.1\n" \
+                        f" port = {self.ports[direct] if tls else 0}\n ssl = yes\n}}\n"
             return f"service {service} {{\nchroot =\ninet_listener {name} {{\n address = 127.0.0.1\n" \
                    f" port = {self.ports[name]}\n}}\n{other}}}\n"
 
@@ -375,8 +380,8 @@ class Mariadb(Server):
     def configure(self, tls):
         secure = [f"--ssl-cert={self.pem}", f"--ssl-key={self.key}"] if tls else ["--skip-ssl"]
         return [program("mariadbd"), "--no-defaults", f"--datadir={self.make('data')}", f"--socket={self.path('s')}",
-                f"--port={self.ports['mysql']}", "--bind-address=127.0.0.1", "--skip-grant-tables", "--skip-networking=0",
-                "--skip-innodb", "--default-storage-engine=Aria", "--default-tmp-storage-engine=Aria",
+                f"--port={self.ports['mysql']}", "--bind-address=127.0.0.1", "--skip-grant-tables",
+                "--skip-networking=0", "--skip-innodb", "--default-storage-engine=Aria", "--default-tmp-storage-engine=Aria",
                 "--max-connect-errors=1000000", "--aria-pagecache-buffer-size=1M", "--key-buffer-size=1M", *secure]
 
 
@@ -407,7 +412,7 @@ class Inspircd(Server):
 
 
 def unpacked_inn():
-    """inn2, unpacked in the build directory: its installation fails on a host without a full name. Needs the network."""
+    """inn2, unpacked in the build directory: its installation wants a host with a full name. Needs the network."""
     directory = os.path.join(harness.BUILD, "scenario-inn2")
     if not os.path.isdir(directory):
         with tempfile.TemporaryDirectory(prefix="inn2.", dir=harness.BUILD) as new:
@@ -441,7 +446,7 @@ class Nnrpd(Server):
         paths = "".join(f"{name}: {self.make(name)}\n" for name in (
             "pathdb", "pathetc", "pathlog", "pathrun", "pathspool", "patharticles", "pathoverview", "pathincoming",
             "pathoutgoing", "patharchive", "pathtmp", "pathfilter", "pathhttp"))
-        # Without a certificate it still lists STARTTLS, and answers it with 580. One is always looked for, so name none.
+        # Without a certificate it still lists STARTTLS, and answers it with 580. It always looks for one: name none.
         self.write("inn.conf", f"pathhost: news.localhost\ndomain: localhost\nmta: \"/bin/false %s\"\n"
                    f"pathnews: {news}\nhismethod: hisv6\novmethod: tradindexed\nenableoverview: true\n"
                    f"runasuser: nobody\nrunasgroup: nogroup\nnnrpdloadlimit: 0\nreaderswhenstopped: true\n{paths}"
@@ -471,8 +476,238 @@ def start_all(servers, tls=True):
             proof.result()
 
 
-def one_of_each(work, certificate, ca):
-    """{protocol: server}, for all of PROTOCOLS; started."""
-    made = {kind: kind(work, certificate, ca, start=False) for kind in dict.fromkeys(PROTOCOLS.values())}
+def one_of_each(work, issue, ca):
+    """{protocol: server}, for all of PROTOCOLS; started. issue(n) gives the certificate and key of the n-th server."""
+    kinds = dict.fromkeys(PROTOCOLS.values())
+    made = {kind: kind(work, issue(n), ca, start=False) for n, kind in enumerate(kinds)}
     start_all(made.values())
     return {name: made[kind] for name, kind in PROTOCOLS.items()}
+
+
+# Other TLS stacks, names, and ways to a target --------------------------------------------------------------------
+
+
+class GnutlsServ(Server):
+    """TLS by GnuTLS instead of OpenSSL; it says back what it is told."""
+    direct = ("tls",)
+
+    def configure(self, tls):
+        return [program("gnutls-serv"), "--echo", "--quiet", "--disable-client-cert", "-p", str(self.ports["tls"]),
+                "--x509certfile", self.pem, "--x509keyfile", self.key]
+
+
+def dns_question(port, name, kind, seconds=1):
+    """The addresses that a server on loopback has for a name; `kind` is 1 (A) or 28 (AAAA). None: no answer."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(seconds)
+        s.connect(("127.0.0.1", port))
+        try:
+            s.send(struct.pack("!6H", 4711, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, 1))
+            answer = s.recv(4096)
+        except OSError:
+            return None
+    records, at, found = struct.unpack("!H", answer[6:8])[0], 12 + len(labels) + 5, []
+    for _ in range(records):  # its name is a pointer to the question's
+        kind_there, _, _, size = struct.unpack("!HHIH", answer[at + 2:at + 12])
+        data = answer[at + 12:at + 12 + size]
+        if kind_there == kind:
+            found.append(socket.inet_ntop(socket.AF_INET if kind == 1 else socket.AF_INET6, data))
+        at += 12 + size
+    return found
+
+
+class Unbound(Server):
+    """A DNS server that knows {name: [address, ...]} and says NXDOMAIN to all else."""
+    plain = ("dns",)
+
+    def __init__(self, work, names, **options):
+        self.names = names
+        super().__init__(work, **options)
+
+    def configure(self, tls):
+        data = "".join(f'  local-data: "{name}. 5 IN {"AAAA" if ":" in address else "A"} {address}"\n'
+                       for name, addresses in self.names.items() for address in addresses)
+        self.write("unbound.conf", f"server:\n  interface: 127.0.0.1\n  port: {self.ports['dns']}\n  username: \"\"\n"
+                   f"  chroot: \"\"\n  directory: \"{self.directory}\"\n  pidfile: \"{self.path('pid')}\"\n"
+                   f"  use-syslog: no\n  module-config: iterator\n  num-threads: 1\n  do-ip6: no\n"
+                   f"  local-zone: \".\" static\n{data}remote-control:\n  control-enable: no\n")
+        return [program("unbound"), "-d", "-p", "-c", self.path("unbound.conf")]
+
+    def prove(self, tls):
+        for name, addresses in self.names.items():
+            for kind in (1, 28):
+                wanted = sorted(a for a in addresses if (":" in a) == (kind == 28))
+                self.wait_until(lambda: sorted(dns_question(self.ports["dns"], name, kind) or []) == wanted,
+                                f"{name}: does not answer {wanted}")
+
+
+class Proxy(Server):
+    """A proxy on 127.0.0.1, for everybody or, with `login` ("user:password"), for one. Names are looked up in its own
+    /etc/hosts."""
+    plain = ("proxy",)
+
+    def __init__(self, work, login=None, hosts="127.0.0.1 localhost\n", **options):
+        self.login = login
+        self.hosts = hosts
+        super().__init__(work, **options)
+
+    def prove(self, tls):
+        self.wait_until(lambda: reachable(self.port()), "nobody listens")
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            port = target.getsockname()[1]
+            try:
+                with self.through("127.0.0.1", port, self.login):
+                    target.settimeout(5)
+                    target.accept()[0].close()
+            except OSError as trouble:
+                self.fail(f"makes no connection: {trouble}")
+            if self.login:
+                try:
+                    self.through("127.0.0.1", port, "user:wrong").close()
+                except OSError:
+                    return
+                self.fail("takes any password")
+
+
+class Microsocks(Proxy):
+    def configure(self, tls):
+        words = [program("microsocks"), "-i", "127.0.0.1", "-p", str(self.ports["proxy"])]
+        if self.login:
+            user, password = self.login.split(":")
+            words += ["-u", user, "-P", password]
+        return words
+
+    def through(self, host, port, login=None):
+        s = socket.create_connection(("127.0.0.1", self.ports["proxy"]), 5)
+        s.sendall(b"\x05\x01" + (b"\x02" if login else b"\x00"))
+        if s.recv(2) != b"\x05" + (b"\x02" if login else b"\x00"):
+            raise OSError("no common method")
+        if login:
+            user, password = login.encode().split(b":")
+            s.sendall(b"\x01" + bytes([len(user)]) + user + bytes([len(password)]) + password)
+            if s.recv(2) != b"\x01\x00":
+                raise OSError("login refused")
+        name = host.encode()
+        s.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + struct.pack("!H", port))
+        answer = s.recv(10)
+        if answer[:2] != b"\x05\x00":
+            raise OSError(f"answers {answer}")
+        return s
+
+
+class Tinyproxy(Proxy):
+    def configure(self, tls):
+        login = f"BasicAuth {self.login.replace(':', ' ')}\n" if self.login else ""
+        self.write("tinyproxy.conf", f"Port {self.ports['proxy']}\nListen 127.0.0.1\nTimeout 60\nMaxClients 100\n"
+                   f"LogLevel Connect\nPidFile \"{self.path('pid')}\"\n{login}")
+        return [program("tinyproxy"), "-d", "-c", self.path("tinyproxy.conf")]
+
+    def through(self, host, port, login=None):
+        s = socket.create_connection(("127.0.0.1", self.ports["proxy"]), 5)
+        line = f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}\r\n" if login else ""
+        s.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{line}\r\n".encode())
+        answer = s.recv(4096)
+        if not re.match(rb"HTTP/1\.[01] 200 ", answer):
+            raise OSError(f"answers {answer}")
+        return s
+
+
+class Haproxy(Server):
+    """Demands the PROXY protocol, whichever version, before TLS ("tls") and before plain HTTP ("http"). Its log has
+    "FRONTEND src=ADDRESS:PORT dst=ADDRESS:PORT" for each connection, as it was told; "http" answers with the same."""
+    plain = ("tls", "http")
+
+    def configure(self, tls):
+        with open(self.pem) as pem, open(self.key) as key:
+            self.write("both.pem", pem.read() + key.read())
+        self.write("haproxy.cfg", f"""
+global
+  log stdout format raw local0 info
+defaults
+  mode http
+  log global
+  log-format "%f src=%ci:%cp dst=%fi:%fp"
+  error-log-format "%f src=%ci:%cp dst=%fi:%fp error=%[fc_err_str]"
+  timeout client 5s
+  timeout connect 5s
+  timeout server 5s
+frontend tls
+  bind 127.0.0.1:{self.ports["tls"]} accept-proxy ssl crt {self.path("both.pem")}
+  http-request return status 204
+frontend http
+  bind 127.0.0.1:{self.ports["http"]} accept-proxy
+  http-request return status 200 content-type text/plain lf-string "src=%ci:%cp dst=%fi:%fp"
+""")
+        return [program("haproxy"), "-db", "-f", self.path("haproxy.cfg")]
+
+    def talk(self, header):
+        with socket.create_connection(("127.0.0.1", self.ports["http"]), 5) as s:
+            s.sendall(header + b"GET / HTTP/1.0\r\n\r\n")
+            answer = b""
+            try:
+                while piece := s.recv(4096):
+                    answer += piece
+            except ConnectionResetError:
+                pass
+            return answer
+
+    def prove(self, tls):
+        v1 = b"PROXY TCP4 192.0.2.9 192.0.2.1 1234 443\r\n"
+        v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\x09\xc0\0\2\1\x04\xd2\x01\xbb"
+        self.wait_until(lambda: reachable(self.ports["tls"]) and reachable(self.ports["http"]), "nobody listens")
+        for header in (v1, v2):
+            if b"src=192.0.2.9:1234 dst=192.0.2.1:443" not in (answer := self.talk(header)):
+                self.fail(f"does not hear {header}: {answer}")
+        if b"src=" in (answer := self.talk(b"")):
+            self.fail(f"does not demand the PROXY protocol: {answer}")
+        context = ssl.create_default_context(cafile=self.ca)
+        with socket.create_connection(("127.0.0.1", self.ports["tls"]), 5) as s:
+            s.sendall(v1)
+            with context.wrap_socket(s, server_hostname="localhost") as tls_socket:
+                if pem_fields(ssl.DER_cert_to_PEM_cert(tls_socket.getpeercert(True))) != self.facts:
+                    self.fail("not the certificate it was given")
+
+
+class Relay:
+    """Passes on what comes for another port of loopback, byte by byte. The reader on the other side gets time to take
+    each: `pause` is the shape of the traffic, nothing waits for it."""
+
+    def __init__(self, port, pause=0.0001):
+        self.to_port = port
+        self.pause = pause
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            peer, _ = self.listener.accept()
+            threading.Thread(target=self._join, args=(peer,), daemon=True).start()
+
+    def _join(self, peer):
+        try:
+            server = socket.create_connection(("127.0.0.1", self.to_port), 5)
+        except OSError:
+            peer.close()
+            return
+        ways = [threading.Thread(target=self._pass, args=pair, daemon=True)
+                for pair in ((peer, server), (server, peer))]
+        for way in ways:
+            way.start()
+        for way in ways:
+            way.join()
+        peer.close()
+        server.close()
+
+    def _pass(self, source, target):
+        try:
+            source.settimeout(30)
+            target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while data := source.recv(65536):
+                for byte in data:
+                    target.sendall(bytes([byte]))
+                    time.sleep(self.pause)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
