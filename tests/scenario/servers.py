@@ -314,7 +314,8 @@ class Vsftpd(Server):
                    "anonymous_enable=YES\nseccomp_sandbox=NO\nxferlog_enable=NO\nmax_per_ip=0\n"
                    f"secure_chroot_dir={self.make('empty')}\nanon_root={self.make('files')}\n"
                    f"vsftpd_log_file={self.path('vsftpd.log')}\n{secure}")
-        return [program("vsftpd"), self.path("vsftpd.conf")]
+        # What is wrong with its configuration it tells standard input, which is a client's socket elsewhere.
+        return ["sh", "-c", 'exec "$@" 0>>log', "sh", program("vsftpd"), self.path("vsftpd.conf")]
 
 
 class Slapd(Server):
@@ -326,7 +327,7 @@ class Slapd(Server):
         self.write("slapd.conf", f"include /etc/ldap/schema/core.schema\npidfile {self.path('pid')}\n"
                    f"argsfile {self.path('args')}\n{secure}")
         urls = f"ldap://127.0.0.1:{self.ports['ldap']}" + (f" ldaps://127.0.0.1:{self.ports['ldaps']}" if tls else "")
-        return [program("slapd"), "-h", urls, "-f", self.path("slapd.conf"), "-d", "0"]
+        return [program("slapd"), "-h", urls, "-f", self.path("slapd.conf"), "-d", "stats"]
 
 
 class Prosody(Server):
