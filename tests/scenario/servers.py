@@ -136,7 +136,7 @@ class Server:
                 for name in (folder, *(os.path.join(folder, f) for f in files)):
                     os.chown(name, user.pw_uid, user.pw_gid, follow_symlinks=False)
             prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
-                      "--pdeathsig=KILL", "--"]
+                      "--no-new-privs", "--pdeathsig=KILL", "--"]
         else:
             prefix = ["unshare", "--user", f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}", "--"]
         if self.hosts is not None:
