@@ -178,7 +178,7 @@ static const struct row rows[] = {
 	  { EXPECT_HEX("61 62 63") },
 	  { "a", "[deadline]" },
 	  "",
-	  "exchange_mismatch: step 1, expect_hex \"61 62 63\": received \"a\" until the time was over" },
+	  "exchange_timeout: step 1, expect_hex \"61 62 63\": received \"a\" until the time was over" },
 	{ "no bytes",
 	  { EXPECT_HEX("61") },
 	  { "[closed]" },
@@ -624,7 +624,7 @@ START_TEST(gives_up_an_expression_without_end)
 
 	exchange_begin(exchange);
 	ck_assert_int_eq(exchange_input(exchange, data, strlen(data)), EXCHANGE_FAILED);
-	check_failure(exchange, REASON_EXCHANGE_TOO_LONG,
+	check_failure(exchange, REASON_EXCHANGE_MISMATCH,
 		      "step 1, expect \"(a+)+$\": gave up: the expression takes too many steps on what was received");
 	exchange_free(exchange);
 	exchange_plan_free(plan);

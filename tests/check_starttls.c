@@ -48,6 +48,8 @@ static const struct dialogue replies[] = {
 	  S("220 go\r\n") }, S(EHLO_STARTTLS), AHEAD },
 	{ "smtp in many lines", STARTTLS_SMTP, { S("220-peer\r\n220 hi\r\n"),
 	  S("250-peer\r\n250-starttls\r\n250 X\r\n"), S("220-go\n220 now\n") }, S(EHLO_STARTTLS), AHEAD },
+	{ "smtp, but TLS from the first byte", STARTTLS_SMTP, { S("\x16\x03\x03\0\x04") }, S(""), STRANGE,
+	  "greeting: the server speaks TLS from the first byte: tls without starttls?" },
 	{ "smtp without it", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-peer\r\n250-SIZE 1\r\n250 HELP\r\n") },
 	  S(EHLO), NOT_OFFERED, "EHLO: no STARTTLS among: SIZE 1 HELP" },
 	{ "smtp without any", STARTTLS_SMTP, { S("220 peer\r\n"), S("250 STARTTLS\r\n") }, S(EHLO), NOT_OFFERED,

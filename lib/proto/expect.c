@@ -32,6 +32,7 @@ struct expect_search {
 	size_t work;
 	size_t position; /* in the present run, of the last item */
 	bool too_hard;
+	bool has_begun;
 };
 
 static void *pcre2_get(size_t bytes, void *arg)
@@ -206,6 +207,7 @@ enum expect_outcome expect_search(struct expect_search *search, const void *data
 		return outcome_of(search, run(search, data, bytes, 0));
 	/* "Hard": as soon as a try would look beyond the end, it gives up. What is decided without, stays. */
 	status = run(search, data, bytes, PCRE2_PARTIAL_HARD);
+	search->has_begun = status == PCRE2_ERROR_PARTIAL;
 	if (status == PCRE2_ERROR_NOMATCH)
 		begin_later(search, data, bytes);
 	if (status != PCRE2_ERROR_PARTIAL)
@@ -227,6 +229,11 @@ enum expect_outcome expect_matches(const struct expect *expect, const void *data
 size_t expect_search_bound(const struct expect_search *search)
 {
 	return search->bound;
+}
+
+bool expect_search_has_begun(const struct expect_search *search)
+{
+	return search->has_begun;
 }
 
 size_t expect_search_end(const struct expect_search *search)

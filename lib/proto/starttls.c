@@ -308,12 +308,25 @@ static void take(struct starttls_talk *starttls, const char *data, size_t bytes)
 	}
 }
 
+/* A record of a handshake or an alert (RFC 8446 5.1): its TLS begins with the first byte. */
+static bool is_tls(struct starttls_talk *starttls, const char *data, size_t bytes)
+{
+	for (size_t i = starttls->taken; i < sizeof(starttls->first) && i - starttls->taken < bytes; i++)
+		starttls->first[i] = data[i - starttls->taken];
+	return starttls->taken < sizeof(starttls->first) && starttls->taken + bytes >= sizeof(starttls->first) &&
+	       (starttls->first[0] == 0x15 || starttls->first[0] == 0x16) && starttls->first[1] == 0x03;
+}
+
 enum starttls_next starttls_input(struct starttls_talk *starttls, const void *data, size_t bytes)
 {
 	size_t room = STARTTLS_BYTES_MAX - starttls->taken;
 
 	if (starttls->next == STARTTLS_BROKEN || bytes == 0)
 		return starttls->next;
+	if (is_tls(starttls, data, bytes)) {
+		starttls_broken(starttls, "the server speaks TLS from the first byte: tls without starttls?");
+		return starttls->next;
+	}
 	starttls->taken += bytes < room ? bytes : room;
 	take(starttls, data, bytes < room ? bytes : room);
 	if (bytes > room && starttls->next != STARTTLS_BROKEN)

@@ -51,6 +51,7 @@ struct starttls_talk {
 	void *own;             /* the protocol's */
 
 	size_t taken;    /* in all */
+	char first[2];           /* bytes of the peer */
 	struct str held; /* what has come of a line or a packet */
 	size_t literal;  /* bytes of it that are still to come */
 	size_t wanted;   /* bytes of a packet */

@@ -106,7 +106,7 @@ PLAIN = [  # name, host, keys, reason, address connected to
     ("source no interface", "four.test", "source: nothere0", "local_error", None),
 ]
 config = f"""
-resolver: {{servers: ["127.0.0.1:{dns.port()}"], timeout: 500ms, tries: 2}}
+resolver: {{servers: ["127.0.0.1:{dns.port()}"], timeout: 500ms, tries: 2, cache: off}}
 defaults: {{interval: 2s, timeout: 1500ms, alert: {{after: 1, recover: 1, recheck: 1s}}}}
 targets:
   - {{name: haproxy without, address: "127.0.0.1:{haproxy.ports['tls']}", {TLS}}}
