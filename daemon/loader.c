@@ -94,13 +94,44 @@ static void free_trusts(struct tls_trust **trusts, size_t count)
 	free(trusts);
 }
 
+/* Exchanges */
+
+/* One for each entry of config->exchanges; NULL for the first, and where there is a mistake, which the report says. */
+static struct exchange_plan **build_exchanges(const struct config *config, struct report *report, bool *good)
+{
+	struct exchange_plan **plans = mem_array(config->exchange_count, sizeof(struct exchange_plan *));
+
+	*good = true;
+	for (size_t i = 1; i < config->exchange_count; i++) {
+		const struct exchange_config *exchange = &config->exchanges[i];
+		struct error err;
+		size_t bad;
+
+		plans[i] = exchange_plan_new(exchange->steps, exchange->count, &bad, &err);
+		if (plans[i] != NULL)
+			continue;
+		*good = false;
+		report_add(report, false, exchange->steps[bad].where, exchange->steps[bad].path, "%s", err.text);
+	}
+	return plans;
+}
+
+static void free_exchanges(struct exchange_plan **plans, size_t count)
+{
+	for (size_t i = 0; plans != NULL && i < count; i++)
+		exchange_plan_free(plans[i]);
+	free(plans);
+}
+
 bool loader_check_files(const struct config *config, struct report *report)
 {
-	bool good;
-	struct tls_trust **trusts = build_trusts(config, report, &good);
+	bool good_trusts, good_exchanges;
+	struct tls_trust **trusts = build_trusts(config, report, &good_trusts);
+	struct exchange_plan **exchanges = build_exchanges(config, report, &good_exchanges);
 
 	free_trusts(trusts, config->trust_count);
-	return good;
+	free_exchanges(exchanges, config->exchange_count);
+	return good_trusts && good_exchanges;
 }
 
 static struct tls_context *context_of(struct generation *generation, struct tls_domain *const *domains, int prober,
@@ -243,10 +274,11 @@ struct generation *generation_build(struct config *config, struct tls_domain *co
 	generation->watches = mem_array(config->target_count + 1, sizeof(struct watch));
 	generation->assignments = mem_array(domain_count + 1, sizeof(struct assignment));
 	generation->contexts = mem_array(domain_count * config->trust_count + 1, sizeof(struct tls_context *));
-	bool good;
+	bool good_trusts, good_exchanges;
 
-	generation->trusts = build_trusts(config, report, &good);
-	if (good && deal_targets(generation, domains, previous, report))
+	generation->trusts = build_trusts(config, report, &good_trusts);
+	generation->exchanges = build_exchanges(config, report, &good_exchanges);
+	if (good_trusts && good_exchanges && deal_targets(generation, domains, previous, report))
 		return generation;
 	generation_free(generation);
 	return NULL;
@@ -263,6 +295,7 @@ void generation_free(struct generation *generation)
 	for (size_t i = 0; i < generation->prober_count; i++)
 		free(generation->assignments[i].plans);
 	free_trusts(generation->trusts, trust_count);
+	free_exchanges(generation->exchanges, generation->config->exchange_count);
 	free(generation->contexts);
 	free(generation->assignments);
 	free(generation->watches);

@@ -15,6 +15,7 @@
 #include "lib/base/error.h"
 #include "lib/config/config.h"
 #include "lib/io/tls.h"
+#include "lib/proto/exchange.h"
 
 /* Where a target of the configuration is probed. */
 struct watch {
@@ -34,12 +35,14 @@ struct generation {
 	struct assignment *assignments; /* by prober */
 	size_t prober_count;
 	struct tls_trust **trusts;      /* by index of config->trust */
+	struct exchange_plan **exchanges; /* by index of config->exchanges, so a target's is exchanges[target->exchange];
+					     NULL: none */
 	struct tls_context **contexts;  /* [prober * trust_count + trust]; NULL where no target needs it */
 	uint32_t next_id;
 	struct reload_summary summary;  /* against the previous generation */
 };
 
-/* Reads the files that the configuration names, for --check; mistakes go to the report. */
+/* Reads the files that the configuration names and tries its exchanges, for --check; mistakes go to the report. */
 bool loader_check_files(const struct config *config, struct report *report);
 /* Takes the config, also on failure; mistakes found in the files it names go to the report. */
 struct generation *generation_build(struct config *config, struct tls_domain *const *domains, size_t domain_count,

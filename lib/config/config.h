@@ -48,6 +48,12 @@ struct trust_config {
 	char *path;
 };
 
+/* The steps of a dialogue: targets that say the same share one. Index 0 is none (no steps). */
+struct exchange_config {
+	struct exchange_step *steps;
+	size_t count;
+};
+
 struct target_config {
 	char *name;
 	char *address;         /* as written, "shop.example.com:443" */
@@ -66,6 +72,7 @@ struct target_config {
 	bool tls;
 	char *server_name;     /* SNI and the name verified; an IP literal here means no SNI and an IP SAN */
 	size_t trust;          /* index into config->trust */
+	size_t exchange;       /* index into config->exchanges. With a starttls step TLS begins there, and tls is true */
 	struct rules rules;
 	char **send_to;        /* instead of the routes, if send_to_set; may be empty: nobody told */
 	size_t send_to_count;
@@ -147,6 +154,8 @@ struct config {
 	size_t route_count;
 	struct trust_config *trust;
 	size_t trust_count;    /* at least 1 */
+	struct exchange_config *exchanges;
+	size_t exchange_count; /* at least 1 */
 	struct resolver_config resolver;
 	struct daemon_config daemon;
 };
