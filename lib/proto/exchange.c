@@ -45,6 +45,14 @@ static const char *const kinds[] = {
 	[EXCHANGE_SEND_HEX] = "send_hex", [EXCHANGE_EXPECT_HEX] = "expect_hex", [EXCHANGE_STARTTLS] = "starttls",
 };
 
+/* What is sent may be a password. */
+static void wipe_done(struct str *str)
+{
+	if (str->data != NULL)
+		explicit_bzero(str->data, str->capacity);
+	str_done(str);
+}
+
 static struct piece *piece_add(struct step *step)
 {
 	step->pieces = mem_grow(step->pieces, &step->piece_capacity, step->piece_count + 1, sizeof(*step->pieces));
@@ -198,9 +206,9 @@ void exchange_plan_free(struct exchange_plan *plan)
 		struct step *step = &plan->steps[i];
 
 		for (size_t j = 0; j < step->piece_count; j++)
-			str_done(&step->pieces[j].bytes);
+			wipe_done(&step->pieces[j].bytes);
 		free(step->pieces);
-		free(step->text);
+		mem_wipe_free(step->text);
 		expect_free(step->expect);
 	}
 	for (size_t i = 0; i < plan->capture_count; i++)
@@ -638,7 +646,7 @@ void exchange_free(struct exchange *exchange)
 		str_done(&exchange->captured[i]);
 	free(exchange->captured);
 	str_done(&exchange->input);
-	str_done(&exchange->output);
+	wipe_done(&exchange->output);
 	str_done(&exchange->text);
 	free(exchange);
 }
