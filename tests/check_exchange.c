@@ -45,6 +45,11 @@ static const struct row rows[] = {
 	  { "SSH-1.99-x\r\n", "[closed]" },
 	  "",
 	  "exchange_mismatch: step 1, expect \"^SSH-2.0-\": received \"SSH-1.99-x\\r\\n\", then the peer closed" },
+	{ "its beginning, no more",
+	  { EXPECT("^220 ") },
+	  { "22", "[deadline]" },
+	  "",
+	  "exchange_timeout: step 1, expect \"^220 \": received \"22\" until the time was over" },
 	{ "nothing comes",
 	  { EXPECT("^220") },
 	  { "[deadline]" },
@@ -178,7 +183,7 @@ static const struct row rows[] = {
 	  { EXPECT_HEX("61 62 63") },
 	  { "a", "[deadline]" },
 	  "",
-	  "exchange_mismatch: step 1, expect_hex \"61 62 63\": received \"a\" until the time was over" },
+	  "exchange_timeout: step 1, expect_hex \"61 62 63\": received \"a\" until the time was over" },
 	{ "no bytes",
 	  { EXPECT_HEX("61") },
 	  { "[closed]" },
@@ -624,7 +629,7 @@ START_TEST(gives_up_an_expression_without_end)
 
 	exchange_begin(exchange);
 	ck_assert_int_eq(exchange_input(exchange, data, strlen(data)), EXCHANGE_FAILED);
-	check_failure(exchange, REASON_EXCHANGE_TOO_LONG,
+	check_failure(exchange, REASON_EXCHANGE_MISMATCH,
 		      "step 1, expect \"(a+)+$\": gave up: the expression takes too many steps on what was received");
 	exchange_free(exchange);
 	exchange_plan_free(plan);

@@ -59,6 +59,9 @@ static const struct {
 	/* nothing is nothing */
 	{ ".*", "", "none", "none" },
 	{ "x*", "a", "", "" },
+	/* between CR and LF nothing begins */
+	{ "$^", "a\r\nb", "none", "none" },
+	{ "^$", "a\r\n\r\n", "a\r\n", "a\r\n" },
 	/* not UTF-8 */
 	{ "^.$", "\xc3\xa4\n", "none", "none" },
 	{ "^\xc3\xa4$", "\xc3\xa4\n", "\xc3\xa4", "\xc3\xa4" },

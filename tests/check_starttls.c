@@ -48,6 +48,8 @@ static const struct dialogue replies[] = {
 	  S("220 go\r\n") }, S(EHLO_STARTTLS), AHEAD },
 	{ "smtp in many lines", STARTTLS_SMTP, { S("220-peer\r\n220 hi\r\n"),
 	  S("250-peer\r\n250-starttls\r\n250 X\r\n"), S("220-go\n220 now\n") }, S(EHLO_STARTTLS), AHEAD },
+	{ "smtp, but TLS from the first byte", STARTTLS_SMTP, { S("\x16\x03\x03\0\x04") }, S(""), STRANGE,
+	  "greeting: the server speaks TLS from the first byte: tls without starttls?" },
 	{ "smtp without it", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-peer\r\n250-SIZE 1\r\n250 HELP\r\n") },
 	  S(EHLO), NOT_OFFERED, "EHLO: no STARTTLS among: SIZE 1 HELP" },
 	{ "smtp without any", STARTTLS_SMTP, { S("220 peer\r\n"), S("250 STARTTLS\r\n") }, S(EHLO), NOT_OFFERED,
@@ -65,6 +67,8 @@ static const struct dialogue replies[] = {
 	  "greeting: 554 go away" },
 	{ "smtp is too busy", STARTTLS_SMTP, { S("421-too many\r\n421 of you\r\n") }, S(""), REFUSED,
 	  "greeting: 421 too many of you" },
+	{ "smtp does not want us", STARTTLS_SMTP, { S("220 peer\r\n"), S("550 listed\r\n") }, S(EHLO), REFUSED,
+	  "EHLO: 550 listed" },
 	{ "smtp puts EHLO off", STARTTLS_SMTP, { S("220 peer\r\n"), S("421 later\r\n") }, S(EHLO), REFUSED,
 	  "EHLO: 421 later" },
 	{ "smtp, odd greeting", STARTTLS_SMTP, { S("354 eh\r\n") }, S(""), STRANGE, "greeting: not SMTP: 354 eh" },
@@ -80,10 +84,10 @@ static const struct dialogue replies[] = {
 	  "EHLO: 421 shutting down" },
 	{ "smtp with a reply put in", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-peer\r\n250 STARTTLS\r\n"),
 	  S("220 go\r\n250 AUTH\r\n") }, S(EHLO_STARTTLS), STRANGE,
-	  "STARTTLS: 10 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 10 bytes after the go-ahead, before TLS: injected? 250 AUTH\\x0d\\x0a" },
 	{ "smtp with a byte put in", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-peer\r\n250 STARTTLS\r\n"),
 	  S("220 go\r\n"), S("\n") }, S(EHLO_STARTTLS), STRANGE,
-	  "STARTTLS: 1 byte after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 1 byte after the go-ahead, before TLS: injected? \\x0a" },
 	{ "smtp is silent", STARTTLS_SMTP, { S("") }, S(""), WAITS, "greeting" },
 	{ "smtp stops in the list", STARTTLS_SMTP, { S("220 peer\r\n"), S("250-STARTTLS\r\n250-ST") }, S(EHLO),
 	  WAITS, "EHLO" },
@@ -123,7 +127,8 @@ static const struct dialogue replies[] = {
 	{ "ftp goes ahead early", STARTTLS_FTP, { S("220 peer\r\n234 go\r\n") }, S(""), STRANGE,
 	  "AUTH TLS: " EARLY },
 	{ "ftp with a reply put in", STARTTLS_FTP, { S("220 peer\r\n"), S("234 go\r\n331 password?\r\n") },
-	  S("AUTH TLS\r\n"), STRANGE, "AUTH TLS: 15 bytes after the go-ahead, before TLS: injected?" },
+	  S("AUTH TLS\r\n"), STRANGE,
+	  "AUTH TLS: 15 bytes after the go-ahead, before TLS: injected? 331 password?\\x0d\\x0a" },
 	{ "ftp does not end", STARTTLS_FTP, { S("220-peer\r\n220-x\r\n") }, S(""), WAITS, "greeting" },
 
 	/* nntp */
@@ -148,11 +153,13 @@ static const struct dialogue replies[] = {
 	  S("CAPABILITIES\r\n"), REFUSED, "CAPABILITIES: 480 login" },
 	{ "nntp is smtp", STARTTLS_NNTP, { S("220 peer\r\n") }, S(""), STRANGE, "greeting: not NNTP: 220 peer" },
 	{ "nntp is not", STARTTLS_NNTP, { S("hello\r\n") }, S(""), STRANGE, "greeting: not NNTP: hello" },
+	{ "nntp answers with another number", STARTTLS_NNTP, { S("200 peer\r\n"), S("500\r\n"), S("200\r\n") },
+	  S("CAPABILITIES\r\nSTARTTLS\r\n"), STRANGE, "STARTTLS: not NNTP: 200" },
 	{ "nntp lists early", STARTTLS_NNTP, { S("200 peer\r\n101 list\r\nSTARTTLS\r\n.\r\n") }, S(""), STRANGE,
 	  "CAPABILITIES: not NNTP: 101 list" },
 	{ "nntp with a reply put in", STARTTLS_NNTP, { S("200 peer\r\n"), S("101 list\r\nSTARTTLS\r\n.\r\n"),
 	  S("382 go\r\n200 x\r\n") }, S("CAPABILITIES\r\nSTARTTLS\r\n"), STRANGE,
-	  "STARTTLS: 7 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 7 bytes after the go-ahead, before TLS: injected? 200 x\\x0d\\x0a" },
 	{ "nntp stops in the list", STARTTLS_NNTP, { S("200 peer\r\n"), S("101 list\r\nSTARTTLS\r\n") },
 	  S("CAPABILITIES\r\n"), WAITS, "list of CAPABILITIES" },
 };
@@ -196,13 +203,15 @@ static const struct dialogue lines[] = {
 	  STRANGE, "STARTTLS: not IMAP: a1 OK" },
 	{ "imap wants more", STARTTLS_IMAP, { S("* OK [CAPABILITY STARTTLS]\r\n"), S("+ go on\r\n") }, S(TLS),
 	  STRANGE, "STARTTLS: not IMAP: + go on" },
+	{ "imap answers with another word", STARTTLS_IMAP, { S("* OK peer\r\n"), S("a1 YES\r\n") }, S(ASK),
+	  STRANGE, "CAPABILITY: not IMAP: a1 YES" },
 	{ "imap answers early", STARTTLS_IMAP, { S("* OK [CAPABILITY STARTTLS]\r\na2 OK\r\n") }, S(""), STRANGE,
 	  "STARTTLS: " EARLY },
 	{ "imap answers before it greets", STARTTLS_IMAP, { S("a1 OK\r\n") }, S(""), STRANGE,
 	  "greeting: not IMAP: a1 OK" },
 	{ "imap with an answer put in", STARTTLS_IMAP, { S("* OK [CAPABILITY STARTTLS]\r\n"),
 	  S("a2 OK\r\n* PREAUTH hi\r\n") }, S(TLS), STRANGE,
-	  "STARTTLS: 14 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 14 bytes after the go-ahead, before TLS: injected? * PREAUTH hi\\x0d\\x0a" },
 	{ "imap stops", STARTTLS_IMAP, { S("* OK peer\r\n"), S("* CAPABILITY STARTTLS\r\na1 O") }, S(ASK), WAITS,
 	  "CAPABILITY" },
 
@@ -224,7 +233,7 @@ static const struct dialogue lines[] = {
 	  "CAPA: " EARLY },
 	{ "pop3 with an answer put in", STARTTLS_POP3, { S("+OK\r\n"), S("+OK\r\nSTLS\r\n.\r\n"),
 	  S("+OK\r\n+OK\r\n") }, S("CAPA\r\nSTLS\r\n"), STRANGE,
-	  "STLS: 5 bytes after the go-ahead, before TLS: injected?" },
+	  "STLS: 5 bytes after the go-ahead, before TLS: injected? +OK\\x0d\\x0a" },
 	{ "pop3 stops in the list", STARTTLS_POP3, { S("+OK\r\n"), S("+OK\r\nSTLS\r\n") }, S("CAPA\r\n"), WAITS,
 	  "list of CAPA" },
 
@@ -257,7 +266,8 @@ static const struct dialogue lines[] = {
 	  "STARTTLS: " EARLY },
 	{ "sieve with capabilities put in", STARTTLS_SIEVE, { S("\"STARTTLS\"\r\nOK\r\n"),
 	  S("OK\r\n\"SASL\" \"PLAIN\"\r\nOK\r\n") }, S("STARTTLS\r\n"), STRANGE,
-	  "STARTTLS: 20 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 20 bytes after the go-ahead, before TLS: injected? "
+	  "\"SASL\" \"PLAIN\"\\x0d\\x0aOK\\x0d\\x0a" },
 	{ "sieve stops in a literal", STARTTLS_SIEVE, { S("{8}\r\nSTART") }, S(""), WAITS, "greeting" },
 
 	/* irc */
@@ -280,6 +290,8 @@ static const struct dialogue lines[] = {
 	  S("CAP LS 302\r\nSTARTTLS\r\n"), REFUSED, "STARTTLS: :x 691 * :STARTTLS failed" },
 	{ "irc listed, then unknown", STARTTLS_IRC, { S("CAP * LS :tls\r\n"), S(":x 421 * STARTTLS :eh\r\n") },
 	  S("CAP LS 302\r\nSTARTTLS\r\n"), REFUSED, "STARTTLS: :x 421 * STARTTLS :eh" },
+	{ "irc talks of other capabilities", STARTTLS_IRC, { S("CAP\r\nCAP *\r\nCAP * NEW :tls\r\nCAP * LS\r\n") },
+	  S("CAP LS 302\r\n"), NOT_OFFERED, "CAP LS: no tls among: " },
 	{ "irc closes", STARTTLS_IRC, { S("ERROR :Closing Link: throttled\r\n") }, S("CAP LS 302\r\n"), REFUSED,
 	  "CAP LS: ERROR :Closing Link: throttled" },
 	{ "irc bans", STARTTLS_IRC, { S(":x 465 * :You are banned\r\n") }, S("CAP LS 302\r\n"), REFUSED,
@@ -294,7 +306,7 @@ static const struct dialogue lines[] = {
 	  STRANGE, "CAP LS: not IRC: 670 * :go" },
 	{ "irc with a line put in", STARTTLS_IRC, { S("CAP * LS :tls\r\n"), S("670\r\nNOTICE\r\n") },
 	  S("CAP LS 302\r\nSTARTTLS\r\n"), STRANGE,
-	  "STARTTLS: 8 bytes after the go-ahead, before TLS: injected?" },
+	  "STARTTLS: 8 bytes after the go-ahead, before TLS: injected? NOTICE\\x0d\\x0a" },
 	{ "irc says only notices", STARTTLS_IRC, { S(":x NOTICE * :hi\r\n:x CAP * LS * :tls\r\n") },
 	  S("CAP LS 302\r\n"), WAITS, "CAP LS" },
 };
@@ -306,6 +318,7 @@ static const struct dialogue lines[] = {
 #define NS    "xmlns='urn:ietf:params:xml:ns:xmpp-tls'"
 #define OFFER "<stream:features><starttls " NS "/></stream:features>"
 #define START HEADER("client") "<starttls " NS "/>"
+#define FIFTY "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static const struct dialogue streams[] = {
 	{ "xmpp", STARTTLS_XMPP, { S(OPEN OFFER), S("<proceed " NS "/>") }, S(START), AHEAD },
@@ -323,10 +336,9 @@ static const struct dialogue streams[] = {
 	  S(HEADER("client")), NOT_OFFERED, "features: no starttls among: mechanisms c" },
 	{ "xmpp without any", STARTTLS_XMPP, { S(OPEN "<stream:features/>") }, S(HEADER("client")), NOT_OFFERED,
 	  "features: no starttls among: " },
-	{ "xmpp with another's", STARTTLS_XMPP,
-	  { S(OPEN "<stream:features><starttls/><x><starttls " NS "/></x>"
-	      "<starttls xmlns='x'/></stream:features>") },
-	  S(HEADER("client")), NOT_OFFERED, "features: no starttls among: starttls x starttls" },
+	{ "xmpp with another's", STARTTLS_XMPP, { S(OPEN "<stream:features><starttls/><x><starttls " NS "/></x>"
+	  "<starttls xmlns='x'/></stream:features>") }, S(HEADER("client")), NOT_OFFERED,
+	  "features: no starttls among: starttls x starttls" },
 	{ "xmpp of old times", STARTTLS_XMPP, { S("<stream:stream id='1'>") }, S(HEADER("client")), NOT_OFFERED,
 	  "stream: a stream without a version" },
 	{ "xmpp for others", STARTTLS_XMPP,
@@ -364,6 +376,22 @@ static const struct dialogue streams[] = {
 	  "stream: not XMPP: a malformed attribute" },
 	{ "xmpp without space", STARTTLS_XMPP, { S("<stream:stream a='1'b='2'>") }, S(HEADER("client")), STRANGE,
 	  "stream: not XMPP: a malformed tag" },
+	{ "xmpp with an entity without end", STARTTLS_XMPP, { S(OPEN "<a>&#000000000038;</a>") },
+	  S(HEADER("client")), STRANGE, "features: not XMPP: an entity" },
+	{ "xmpp with a slash in a tag", STARTTLS_XMPP, { S(OPEN "<a/b>") }, S(HEADER("client")), STRANGE,
+	  "features: not XMPP: a malformed tag" },
+	{ "xmpp with an attribute of no value", STARTTLS_XMPP, { S(OPEN "<a b>") }, S(HEADER("client")), STRANGE,
+	  "features: not XMPP: a malformed attribute" },
+	{ "xmpp with a tag in a value", STARTTLS_XMPP, { S(OPEN "<a b='<'>") }, S(HEADER("client")), STRANGE,
+	  "features: not XMPP: a malformed attribute" },
+	{ "xmpp with a value of any length", STARTTLS_XMPP, { S(OPEN "<a b='" FIFTY FIFTY "'>") },
+	  S(HEADER("client")), WAITS, "features" },
+	{ "xmpp with a name too long", STARTTLS_XMPP, { S(OPEN "<a" FIFTY FIFTY ">") }, S(HEADER("client")),
+	  STRANGE, "features: not XMPP: a name too long" },
+	{ "xmpp with an attribute too long", STARTTLS_XMPP, { S(OPEN "<a a" FIFTY FIFTY "=''>") },
+	  S(HEADER("client")), STRANGE, "features: not XMPP: a name too long" },
+	{ "xmpp with an end too long", STARTTLS_XMPP, { S(OPEN "<a></a" FIFTY FIFTY ">") }, S(HEADER("client")),
+	  STRANGE, "features: not XMPP: an end of what did not begin" },
 	{ "xmpp sixteen deep", STARTTLS_XMPP, { S(OPEN "<a><b><c><d><e><f><g><h><i><j><k><l><m><n><o/>") },
 	  S(HEADER("client")), WAITS, "features" },
 	{ "xmpp too deep", STARTTLS_XMPP, { S(OPEN "<a><b><c><d><e><f><g><h><i><j><k><l><m><n><o><p/>") },
@@ -373,7 +401,7 @@ static const struct dialogue streams[] = {
 	{ "xmpp proceeds in its features", STARTTLS_XMPP, { S(OPEN "<proceed " NS "/>") }, S(HEADER("client")),
 	  STRANGE, "features: unexpected <proceed/>" },
 	{ "xmpp with an element put in", STARTTLS_XMPP, { S(OPEN OFFER), S("<proceed " NS "/><a/>") }, S(START),
-	  STRANGE, "STARTTLS: 4 bytes after the go-ahead, before TLS: injected?" },
+	  STRANGE, "STARTTLS: 4 bytes after the go-ahead, before TLS: injected? <a/>" },
 	{ "xmpp stops", STARTTLS_XMPP, { S(OPEN "<stream:features><starttls " NS "/>") }, S(HEADER("client")),
 	  WAITS, "features" },
 	{ "xmpp stops at the start", STARTTLS_XMPP, { S("<?xml version='1.0'?") }, S(HEADER("client")), WAITS,
@@ -428,6 +456,8 @@ static const struct dialogue packets[] = {
 	  STRANGE, "StartTLS: not an ExtendedResponse" },
 	{ "ldap with a byte too many inside", STARTTLS_LDAP, { S("0\x0d\2\1\1x\7\x0a\1\0\4\0\4\0\0") }, S(LDAP),
 	  STRANGE, "StartTLS: not an ExtendedResponse" },
+	{ "ldap with half a control", STARTTLS_LDAP, { S("0\x0e\2\1\1x\7\x0a\1\0\4\0\4\0\xa0\1") }, S(LDAP),
+	  STRANGE, "StartTLS: not an ExtendedResponse" },
 	{ "ldap with nothing inside", STARTTLS_LDAP, { S("0\0") }, S(LDAP), STRANGE,
 	  "StartTLS: not an ExtendedResponse" },
 	{ "ldap with a negative number", STARTTLS_LDAP, { S("0\x0c\2\1\xffx\7\x0a\1\0\4\0\4\0") }, S(LDAP),
@@ -440,7 +470,7 @@ static const struct dialogue packets[] = {
 	  "StartTLS: too much: a packet of 2147483653 bytes" },
 	{ "ldap is ssh", STARTTLS_LDAP, { S("SSH-2.0-x\r\n") }, S(LDAP), STRANGE, "StartTLS: not LDAP: SS" },
 	{ "ldap with a byte put in", STARTTLS_LDAP, { S("0\x0c\2\1\1x\7\x0a\1\0\4\0\4\0\0") }, S(LDAP), STRANGE,
-	  "StartTLS: 1 byte after the go-ahead, before TLS: injected?" },
+	  "StartTLS: 1 byte after the go-ahead, before TLS: injected? \\x00" },
 	{ "ldap stops", STARTTLS_LDAP, { S("0\x0c\2\1\1x\7\x0a\1\0\4\0\4") }, S(LDAP), WAITS, "StartTLS" },
 
 	/* postgres */
@@ -459,9 +489,9 @@ static const struct dialogue packets[] = {
 	{ "postgres is http", STARTTLS_POSTGRES, { S("HTTP/1.1 400 Bad\r\n") }, S(SSL_REQUEST), STRANGE,
 	  "SSLRequest: not PostgreSQL: H" },
 	{ "postgres with bytes put in", STARTTLS_POSTGRES, { S("SN") }, S(SSL_REQUEST), STRANGE,
-	  "SSLRequest: 1 byte after the go-ahead, before TLS: injected?" },
+	  "SSLRequest: 1 byte after the go-ahead, before TLS: injected? N" },
 	{ "postgres is ssh", STARTTLS_POSTGRES, { S("SSH-2.0-x\r\n") }, S(SSL_REQUEST), STRANGE,
-	  "SSLRequest: 10 bytes after the go-ahead, before TLS: injected?" },
+	  "SSLRequest: 10 bytes after the go-ahead, before TLS: injected? SH-2.0-x\\x0d\\x0a" },
 	{ "postgres is silent", STARTTLS_POSTGRES, { S("") }, S(SSL_REQUEST), WAITS, "SSLRequest" },
 
 	/* mysql */
@@ -489,7 +519,7 @@ static const struct dialogue packets[] = {
 	  "greeting: not MySQL: \\xff\\xff\\xff\\x00\\x0a" },
 	{ "mysql is ssh", STARTTLS_MYSQL, { S("SSH-2.0-x\r\n") }, S(""), STRANGE, "greeting: not MySQL: SSH-2" },
 	{ "mysql with a byte put in", STARTTLS_MYSQL, { S("\x33\0\0\0" MYSQL_FLAGS("\xff\xff", "\xff\xdf") "x") },
-	  S(""), STRANGE, "SSLRequest: 1 byte after the go-ahead, before TLS: injected?" },
+	  S(""), STRANGE, "SSLRequest: 1 byte after the go-ahead, before TLS: injected? x" },
 	{ "mysql stops", STARTTLS_MYSQL, { S("\x40\0\0\0\x0a" "8.0") }, S(""), WAITS, "greeting" },
 };
 
@@ -752,6 +782,7 @@ START_TEST(broken_stays)
 	const char *text;
 	size_t bytes;
 
+	starttls_free(NULL);
 	ck_assert_int_eq(starttls_input(starttls, "N", 1), STARTTLS_BROKEN);
 	ck_assert_int_eq(starttls_input(starttls, "S", 1), STARTTLS_BROKEN);
 	ck_assert_int_eq(starttls_failure(starttls, &text), REASON_STARTTLS_NOT_OFFERED);
@@ -788,7 +819,9 @@ START_TEST(goodbyes_are_said)
 	ck_assert_str_eq(starttls_goodbye(STARTTLS_IMAP, &bytes), "a9 LOGOUT\r\n");
 	ck_assert_ptr_nonnull(starttls_goodbye(STARTTLS_LDAP, &bytes));
 	ck_assert_uint_eq(bytes, 7);
-	ck_assert_ptr_null(starttls_goodbye(STARTTLS_MYSQL, &bytes));
+	ck_assert_ptr_nonnull(starttls_goodbye(STARTTLS_MYSQL, &bytes));
+	ck_assert_uint_eq(bytes, 4 + 0x40); /* as its first byte says */
+	ck_assert_ptr_null(starttls_goodbye(STARTTLS_POSTGRES, &bytes));
 	ck_assert_uint_eq(bytes, 0);
 }
 END_TEST

@@ -725,6 +725,9 @@ static const struct {
 	{ "\x16\x03\x03\x00\x04\x0b\x00\x00\x00", 9, "tls_protocol", "unexpected message" },
 	{ "\x16\x03\x03\x00\x04\x02\xff\xff\xff", 9, "tls_protocol", "excessive message size" },
 	{ "\0\0\0\0\0\0\0\0\0\0\0\0", 12, "tls_protocol", "" },
+	/* ServerHello of TLS 1.2 and a certificate that is none */
+	{ "\x16\x03\x03\0\x37\x02\0\0\x26\x03\x03" "0123456789abcdef0123456789abcdef" "\0\0\x2f\0"
+	  "\x0b\0\0\x09\0\0\x06\0\0\x03" "DER", 60, "tls_protocol", "ASN1 lib" },
 };
 
 START_TEST(a_server_that_speaks_otherwise)
@@ -832,6 +835,70 @@ START_TEST(facts_come_although_a_client_certificate_is_demanded)
 	facts = tls_session_facts(session);
 	ck_assert_str_eq(facts->chain[0].subject, "CN=leaf,O=Example");
 	ck_assert_str_eq(facts->version, "TLS 1.2");
+	tls_session_free(session);
+}
+END_TEST
+
+/* What a server can say without an end. One is ignored in a handshake (RFC 5246 section 7.4.1.1). */
+START_TEST(hello_requests_do_not_hold_a_step_for_ever)
+{
+	static const char request[9] = "\x16\x03\x03\0\x04\0\0\0";
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	enum tls_step step = TLS_STEP_WANT_READ;
+	struct tls_session *session;
+	char requests[20000 * sizeof(request)];
+	size_t said = 0;
+	int again = 0;
+
+	world_init(&world);
+	peer_init(&peer, &world.root, NULL, 0);
+	for (size_t i = 0; i < sizeof(requests); i++)
+		requests[i] = request[i % sizeof(request)];
+	session = session_open(world.context, peer.near, &shop);
+	while (step != TLS_STEP_FAILED) {
+		/* From where the last write was cut. */
+		ssize_t written = write(peer.far, requests + said % sizeof(request),
+					sizeof(requests) - sizeof(request));
+
+		said += written > 0 ? (size_t)written : 0;
+		step = tls_session_handshake(session, noon);
+		again += step == TLS_STEP_AGAIN;
+		ck_assert_int_ne(step, TLS_STEP_DONE);
+		ck_assert_uint_lt(said, 8 << 20);
+	}
+	ck_assert_int_ge(again, 15);
+	expect_failure(session, "tls_protocol", "handshake too long", 0);
+	tls_session_free(session);
+}
+END_TEST
+
+START_TEST(tickets_are_not_listened_to_for_ever)
+{
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	struct tls_session *session;
+	char left[1 << 16];
+	size_t unread = 0;
+	ssize_t got;
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	peer_init(&peer, &leaf, NULL, 0);
+	SSL_CTX_set_verify(peer.ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_num_tickets(peer.ctx, 400);
+	peer_listen(&peer);
+	session = session_open(world.context, peer.near, &shop);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	ck_assert(tls_session_may_be_refused(session));
+	ck_assert_int_eq(tls_session_listen(session), TLS_STEP_WANT_READ);
+	SSL_do_handshake(peer.ssl); /* as many tickets as the socket takes */
+	ERR_clear_error();
+	ck_assert_int_eq(tls_session_listen(session), TLS_STEP_DONE);
+	while ((got = read(peer.near, left, sizeof(left))) > 0)
+		unread += (size_t)got;
+	ck_assert_uint_gt(unread, 20000);
 	tls_session_free(session);
 }
 END_TEST
@@ -1219,6 +1286,8 @@ static void add_all(TCase *tcase)
 	tcase_add_test(tcase, a_verdict_is_of_one_chain_name_mode_and_trust);
 	tcase_add_test(tcase, a_full_cache_makes_room);
 	tcase_add_loop_test(tcase, a_server_that_speaks_otherwise, 0, ROWS(speech_rows));
+	tcase_add_test(tcase, hello_requests_do_not_hold_a_step_for_ever);
+	tcase_add_test(tcase, tickets_are_not_listened_to_for_ever);
 	tcase_add_test(tcase, a_server_that_hangs_up_at_once);
 	tcase_add_test(tcase, a_server_that_resets);
 	tcase_add_test(tcase, a_server_without_a_common_version);

@@ -5,6 +5,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 
+enum { TURN_BYTES = 64 << 10 };
+
 /* When each step was done; those of one look have one time. */
 static void lap_steps(struct probe *probe)
 {
@@ -87,7 +89,7 @@ enum step phase_exchange(struct probe *probe)
 {
 	enum exchange_next next = probe->exchanging ? exchange_settle(probe) : exchange_enter(probe);
 	char data[STREAM_BYTES];
-	size_t got;
+	size_t got, taken = 0;
 	int why = 0;
 
 	while (next == EXCHANGE_GO_ON) {
@@ -102,9 +104,14 @@ enum step phase_exchange(struct probe *probe)
 		if (step == STREAM_FAILED)
 			return STEP_FAILED;
 		probe->share_until_us = INT64_MAX;
+		taken += got;
 		next = step == STREAM_MOVED ? exchange_input(probe->exchange, data, got) :
 					      exchange_closed(probe->exchange);
 		lap_steps(probe);
+		if (next == EXCHANGE_GO_ON && taken >= TURN_BYTES) { /* others have a turn */
+			probe->again = true;
+			return STEP_WAIT;
+		}
 	}
 	return exchange_end(probe, next, why);
 }

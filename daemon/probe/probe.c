@@ -203,6 +203,8 @@ static void probe_wait(struct probe *probe)
 {
 	int64_t until_us = probe->share_until_us < probe->deadline_us ? probe->share_until_us : probe->deadline_us;
 
+	if (probe->again)
+		until_us = probe->now_us;
 	if (!timer_armed(&probe->timer) || probe->timer.due_us != until_us)
 		wheel_arm(probe->loop->wheel, &probe->timer, until_us);
 }
@@ -247,6 +249,7 @@ static void probe_advance(struct probe *probe)
 	do {
 		bool over = probe->now_us >= probe->deadline_us;
 
+		probe->again = false;
 		step = probe->phase->run(probe);
 		probe->now_us = clock_mono_us();
 		if (stands_still(probe->loop, probe->now_us)) {
@@ -392,6 +395,7 @@ static struct probe *probe_prepare(struct probe_loop *loop, const struct plan *p
 	probe->role = PROBE_ALONE;
 	probe->watching = false;
 	probe->connected = false;
+	probe->again = false;
 	probe->fd = -1;
 	probe->now_us = now->mono_us;
 	probe->started_us = now->mono_us;

@@ -3,8 +3,9 @@
  * probe_private - what the engine (probe.c), the phases (dns.c, everyone.c, connect.c, proxy.c, starttls.c, tls.c,
  *                 exchange.c), the way bytes take (stream.c) and the closing list (goodbye.c) share.
  * A phase does what it can without waiting and says how it went; it is called again after each wait. Its wait ends
- * when the socket or the lookup has something, when `share_until_us` has come, or with the deadline: then it gets
- * a last look, and if it still waits the engine ends the probe with the phase's `timeout` reason.
+ * when the socket or the lookup has something, when `share_until_us` has come, within a millisecond if it set
+ * `again` (others have their turn first), or with the deadline: then it gets a last look, and if it still waits the
+ * engine ends the probe with the phase's `timeout` reason.
  * Signals: writing to a peer that has gone raises SIGPIPE in the writing thread. Probers block signals; whoever
  *          runs a probe on another thread ignores or blocks SIGPIPE.
  */
@@ -77,6 +78,7 @@ struct probe {
 	struct event *event; /* lives as long as the memory; watches fd from connect to the end */
 	bool watching;
 	bool connected;
+	bool again;          /* the phase could go on at once, and lets others have a turn first */
 	int fd;              /* -1 = none */
 	int64_t now_us;      /* of the present look */
 	int64_t started_us;

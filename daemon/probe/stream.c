@@ -28,6 +28,8 @@ static enum stream_step secure_step(struct probe *probe, enum tls_step step, int
 	*why = 0;
 	if (step == TLS_STEP_DONE)
 		return STREAM_MOVED;
+	if (step == TLS_STEP_AGAIN)
+		probe->again = true;
 	if (step != TLS_STEP_FAILED)
 		return STREAM_WAIT;
 	reason = tls_session_failure(probe->session, &text, why);

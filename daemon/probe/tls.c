@@ -81,6 +81,9 @@ enum step phase_tls(struct probe *probe)
 	case TLS_STEP_WANT_READ:
 	case TLS_STEP_WANT_WRITE:
 		return STEP_WAIT;
+	case TLS_STEP_AGAIN:
+		probe->again = true;
+		return STEP_WAIT;
 	case TLS_STEP_FAILED:
 		break;
 	}

@@ -923,13 +923,14 @@ static size_t exchange_index(struct load *load, struct exchange_step *steps, siz
 	index = (uintptr_t)names_find(&load->exchanges, key.data);
 	if (index != 0) {
 		steps_free(steps, count);
-		return index;
+	} else {
+		index = config->exchange_count++;
+		config->exchanges =
+			mem_grow(config->exchanges, &capacity, config->exchange_count, sizeof(*config->exchanges));
+		config->exchanges[index] = (struct exchange_config){ steps, count };
+		names_put(&load->exchanges, document_text(load->files[0].document, key.data), (void *)index);
 	}
-	index = config->exchange_count++;
-	config->exchanges =
-		mem_grow(config->exchanges, &capacity, config->exchange_count, sizeof(*config->exchanges));
-	config->exchanges[index] = (struct exchange_config){ steps, count };
-	names_put(&load->exchanges, document_text(load->files[0].document, key.data), (void *)index);
+	explicit_bzero(key.data, key.bytes);
 	return index;
 }
 

@@ -32,6 +32,9 @@ enum {
 	 * handshake near 10 ms. Its own 100 KiB are too few for real certificates with thousands of names. */
 	CERT_LIST_BYTES = 384 * 1024,
 	CERT_COUNT_MAX = 100,
+	STEP_BYTES = 64 * 1024,
+	HANDSHAKE_BYTES = 1024 * 1024,
+	LISTEN_BYTES = 4096,
 	ODD_DH_BITS_MAX = 4096,
 	NAME_BYTES = 256 /* of a server name, with its end */
 };
@@ -98,6 +101,10 @@ struct tls_session {
 	int64_t now_unix_s;
 	struct certificate certificate;
 	struct verdict verdict;
+	size_t bytes;       /* read from the socket */
+	size_t bytes_max;   /* of this step: from there on the socket seems to be empty */
+	bool cut;           /* it did in this step */
+	bool listening;     /* the handshake is done */
 	bool asked;         /* for a certificate of ours */
 	bool local_trouble; /* not the peer's fault: memory inside OpenSSL */
 	const char *refused; /* what of the peer's we would not take: a constant; else NULL */
@@ -503,6 +510,7 @@ static int on_chain(X509_STORE_CTX *store, void *arg)
 
 static const char too_many_certificates[] = "certificate list too big (more than 100 certificates)";
 static const char list_too_long[] = "certificate list too big (more than 384 KiB)";
+static const char endless[] = "handshake too long (more than 1 MiB and no end)";
 static const char odd_dh_group[] = "Diffie-Hellman group too big (more than 4096 bits and not a standard one)";
 
 static size_t number(const uint8_t *data, size_t bytes)
@@ -551,6 +559,29 @@ static void on_message(int sent, int version, int type, const void *data, size_t
 		session->refused = too_many_certificates;
 		memset(message + list, 0xff, 3);
 	}
+}
+
+/*
+ * OpenSSL goes on as long as there is something to read, and some messages lead nowhere: HelloRequests in a
+ * handshake, tickets and new keys after it. A peer that says nothing else and is fast would hold the loop for ever.
+ */
+static long on_bio(BIO *bio, int operation, const char *data, size_t bytes, int number, long larger, int status,
+		   size_t *processed)
+{
+	struct tls_session *session = (struct tls_session *)BIO_get_callback_arg(bio);
+
+	(void)data;
+	(void)bytes;
+	(void)number;
+	(void)larger;
+	if (operation == (BIO_CB_READ | BIO_CB_RETURN) && status > 0)
+		session->bytes += *processed;
+	if (operation != BIO_CB_READ || session->bytes < session->bytes_max)
+		return status;
+	session->cut = true;
+	BIO_clear_retry_flags(bio);
+	BIO_set_retry_read(bio);
+	return -1;
 }
 
 /* More is allowed than at OpenSSL's level 0, which refuses short Diffie-Hellman groups; not what burns time. */
@@ -658,7 +689,10 @@ struct tls_session *tls_session_new(struct tls_context *context, int fd, const s
 	    SSL_set_app_data(session->ssl, session) != 1 || !session_set_name(session, wish->server_name)) {
 		error_set(err, "a TLS session cannot be made: %s", library_words());
 		tls_session_free(TAKE(session));
+		return NULL;
 	}
+	BIO_set_callback_ex(SSL_get_rbio(session->ssl), on_bio);
+	BIO_set_callback_arg(SSL_get_rbio(session->ssl), (char *)session);
 	return session;
 }
 
@@ -684,6 +718,12 @@ static struct cause cause_take(void)
 		cause.memory |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
 	}
 	return cause;
+}
+
+/* The library's common reasons (ERR_R_ASN1_LIB) are far above those that stand for alerts. */
+static bool is_alert(const struct cause *cause)
+{
+	return cause->ssl_reason >= SSL_AD_REASON_OFFSET && cause->ssl_reason <= SSL_AD_REASON_OFFSET + UINT8_MAX;
 }
 
 static char *alert_text(const struct cause *cause)
@@ -755,7 +795,7 @@ static void session_fail(struct tls_session *session, int ssl_error, int error_n
 	if (session->local_trouble || cause.memory) {
 		session->failure = REASON_LOCAL_ERROR;
 		session->failure_text = mem_strdup("out of memory inside OpenSSL");
-	} else if (cause.ssl_reason >= SSL_AD_REASON_OFFSET) {
+	} else if (is_alert(&cause)) {
 		session->failure = REASON_TLS_ALERT;
 		session->failure_text = alert_text(&cause);
 	} else if (ssl_error == SSL_ERROR_SYSCALL && error_number != 0) {
@@ -792,11 +832,22 @@ static enum tls_step session_step(struct tls_session *session, int status)
 
 enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s)
 {
+	enum tls_step step;
+
 	assert(session->failure == REASON_OK);
 	session->now_unix_s = now_unix_s;
+	session->bytes_max = session->bytes + STEP_BYTES;
+	session->cut = false;
 	ERR_clear_error();
 	errno = 0;
-	return session_step(session, SSL_connect(session->ssl));
+	step = session_step(session, SSL_connect(session->ssl));
+	if (step != TLS_STEP_WANT_READ || !session->cut)
+		return step;
+	if (session->bytes < HANDSHAKE_BYTES)
+		return TLS_STEP_AGAIN;
+	session->refused = endless;
+	session_fail(session, SSL_ERROR_SSL, 0);
+	return TLS_STEP_FAILED;
 }
 
 bool tls_session_may_be_refused(const struct tls_session *session)
@@ -806,19 +857,32 @@ bool tls_session_may_be_refused(const struct tls_session *session)
 
 enum tls_step tls_session_listen(struct tls_session *session)
 {
+	enum tls_step step;
 	char unused;
 
+	if (!session->listening) {
+		session->listening = true;
+		session->bytes_max = session->bytes + LISTEN_BYTES;
+		session->cut = false;
+		SSL_set_read_ahead(session->ssl, 0); /* else a read would take 16 KiB */
+	}
 	ERR_clear_error();
 	errno = 0;
-	return session_step(session, SSL_peek(session->ssl, &unused, sizeof(unused)));
+	step = session_step(session, SSL_peek(session->ssl, &unused, sizeof(unused)));
+	return step == TLS_STEP_WANT_READ && session->cut ? TLS_STEP_DONE : step;
 }
 
 enum tls_step tls_session_read(struct tls_session *session, void *data, size_t capacity, size_t *got)
 {
+	enum tls_step step;
+
 	*got = 0;
+	session->bytes_max = session->bytes + STEP_BYTES;
+	session->cut = false;
 	ERR_clear_error();
 	errno = 0;
-	return session_step(session, SSL_read_ex(session->ssl, data, capacity, got));
+	step = session_step(session, SSL_read_ex(session->ssl, data, capacity, got));
+	return step == TLS_STEP_WANT_READ && session->cut ? TLS_STEP_AGAIN : step;
 }
 
 /* A write that had to wait may be given again from another place, and part of it may go. */

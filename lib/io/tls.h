@@ -46,21 +46,27 @@ struct tls_wish {
 	enum verify verify;
 };
 
-enum tls_step { TLS_STEP_DONE, TLS_STEP_WANT_READ, TLS_STEP_WANT_WRITE, TLS_STEP_FAILED };
+enum tls_step {
+	TLS_STEP_DONE,
+	TLS_STEP_WANT_READ,
+	TLS_STEP_WANT_WRITE,
+	TLS_STEP_AGAIN, /* there is more to read, but others want their turn: do not wait for the socket */
+	TLS_STEP_FAILED
+};
 
 /* NULL: out of memory inside OpenSSL, or a name longer than 255 (err says). The socket stays the caller's. `wish`
  * is lent until the end. Writing to a socket that the peer closed raises SIGPIPE: the program ignores it. */
 struct tls_session *tls_session_new(struct tls_context *context, int fd, const struct tls_wish *wish,
 				    struct error *err);
 /* One step of the handshake; call again when the socket is ready. now_unix_s judges validity. After DONE or FAILED
- * the facts may be read. */
+ * the facts may be read. A step reads some 64 KiB, a handshake 1 MiB: a peer that has more to say is FAILED. */
 enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s);
 /* After DONE: the server asked for a certificate of ours in TLS 1.3, where it refuses a missing one only now. */
 bool tls_session_may_be_refused(const struct tls_session *session);
-/* Hears whether it says something next. WANT_READ: nothing yet; DONE: it speaks to us, and tls_session_read() will get
- * it; FAILED as in the handshake. */
+/* Hears whether it says something next, never AGAIN. WANT_READ: nothing yet; DONE: it speaks to us (tls_session_read()
+ * will get it), or has said 4 KiB that were nothing to us (tickets, new keys) and no refusal; FAILED as in the handshake. */
 enum tls_step tls_session_listen(struct tls_session *session);
-/* After the handshake. DONE: some bytes moved; FAILED: tls_closed where the peer ended it in order. */
+/* After the handshake. DONE: some bytes moved; AGAIN: it said much that was nothing to us; FAILED: tls_closed where the peer ended it in order. */
 enum tls_step tls_session_read(struct tls_session *session, void *data, size_t capacity, size_t *got);
 enum tls_step tls_session_write(struct tls_session *session, const void *data, size_t bytes, size_t *sent);
 /* After FAILED: tls_alert, tls_protocol, tls_closed; the kernel's connect_reset, connect_unreachable, tls_timeout;

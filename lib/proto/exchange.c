@@ -45,6 +45,14 @@ static const char *const kinds[] = {
 	[EXCHANGE_SEND_HEX] = "send_hex", [EXCHANGE_EXPECT_HEX] = "expect_hex", [EXCHANGE_STARTTLS] = "starttls",
 };
 
+/* What is sent may be a password. */
+static void wipe_done(struct str *str)
+{
+	if (str->data != NULL)
+		explicit_bzero(str->data, str->capacity);
+	str_done(str);
+}
+
 static struct piece *piece_add(struct step *step)
 {
 	step->pieces = mem_grow(step->pieces, &step->piece_capacity, step->piece_count + 1, sizeof(*step->pieces));
@@ -64,7 +72,8 @@ static size_t capture_index(struct exchange_plan *plan, const char *name)
 	for (size_t i = 0; i < plan->capture_count; i++)
 		if (strcmp(plan->captures[i], name) == 0)
 			return i;
-	plan->captures = mem_grow(plan->captures, &plan->capture_capacity, plan->capture_count + 1, sizeof(char *));
+	plan->captures =
+		mem_grow(plan->captures, &plan->capture_capacity, plan->capture_count + 1, sizeof(char *));
 	plan->captures[plan->capture_count] = mem_strdup(name);
 	return plan->capture_count++;
 }
@@ -197,9 +206,9 @@ void exchange_plan_free(struct exchange_plan *plan)
 		struct step *step = &plan->steps[i];
 
 		for (size_t j = 0; j < step->piece_count; j++)
-			str_done(&step->pieces[j].bytes);
+			wipe_done(&step->pieces[j].bytes);
 		free(step->pieces);
-		free(step->text);
+		mem_wipe_free(step->text);
 		expect_free(step->expect);
 	}
 	for (size_t i = 0; i < plan->capture_count; i++)
@@ -318,17 +327,29 @@ static const char *ending_text(const struct exchange *exchange)
 	}
 }
 
-/* What came is wrong. */
-static void mismatch(struct exchange *exchange, size_t index)
+static void fail_with_input(struct exchange *exchange, size_t index, enum reason reason)
 {
 	const struct str *input = &exchange->input;
 	size_t start = answer_start(exchange);
 
 	if (start == input->bytes) /* a guard that fits what came before: that is what was wrong */
 		start = 0;
-	fail(exchange, index, REASON_EXCHANGE_MISMATCH, "received ");
+	fail(exchange, index, reason, "received ");
 	add_shown(&exchange->text, input->data + start, input->bytes - start, SHOWN_RECEIVED_BYTES_MAX);
 	str_add(&exchange->text, ending_text(exchange));
+}
+
+/* What came is wrong. */
+static void mismatch(struct exchange *exchange, size_t index)
+{
+	fail_with_input(exchange, index, REASON_EXCHANGE_MISMATCH);
+}
+
+/* What came is right, as far as it goes: of bytes no other come this far. */
+static bool has_begun(const struct exchange *exchange)
+{
+	return step_of(exchange)->kind == EXCHANGE_EXPECT_HEX ||
+	       expect_search_has_begun(exchange->searches[exchange->search_count - 1]);
 }
 
 /* The present step waits for what will not come. */
@@ -346,10 +367,8 @@ static void not_come(struct exchange *exchange)
 		     closed ? "the peer closed before TLS" :
 			      "the line of the go-ahead had no end until the time was over (expect_hex is for "
 			      "protocols without lines)");
-	else if (kind == EXCHANGE_EXPECT && answer_start(exchange) < exchange->input.bytes)
-		mismatch(exchange, exchange->step);
-	else if (kind == EXCHANGE_EXPECT_HEX && exchange->input.bytes > 0)
-		mismatch(exchange, exchange->step);
+	else if (answer_start(exchange) < exchange->input.bytes)
+		fail_with_input(exchange, exchange->step, has_begun(exchange) ? reason : REASON_EXCHANGE_MISMATCH);
 	else
 		fail(exchange, exchange->step, reason,
 		     closed ? "the peer closed and had sent nothing" : "received nothing until the time was over");
@@ -358,6 +377,12 @@ static void not_come(struct exchange *exchange)
 static void too_long(struct exchange *exchange, size_t index, const char *text)
 {
 	fail(exchange, index, REASON_EXCHANGE_TOO_LONG, text);
+}
+
+/* Neither yes nor no: what came is not what was expected, as far as anybody can tell. */
+static void gave_up(struct exchange *exchange, size_t index, const char *text)
+{
+	fail(exchange, index, REASON_EXCHANGE_MISMATCH, text);
 }
 
 static void consume(struct exchange *exchange, size_t bytes)
@@ -446,7 +471,7 @@ static void searches_start(struct exchange *exchange)
 static bool is_too_hard(struct exchange *exchange, enum expect_outcome outcome, size_t index)
 {
 	if (outcome == EXPECT_TOO_HARD)
-		too_long(exchange, index, "gave up: the expression takes too many steps on what was received");
+		gave_up(exchange, index, "gave up: the expression takes too many steps on what was received");
 	return outcome == EXPECT_TOO_HARD;
 }
 
@@ -637,7 +662,7 @@ void exchange_free(struct exchange *exchange)
 		str_done(&exchange->captured[i]);
 	free(exchange->captured);
 	str_done(&exchange->input);
-	str_done(&exchange->output);
+	wipe_done(&exchange->output);
 	str_done(&exchange->text);
 	free(exchange);
 }

@@ -22,6 +22,7 @@
  * Captures:        ${capture.NAME} in a send is what the group NAME caught last in an expect before; a group that never
  *                  had a part in a match is empty.
  * Owns:            a struct exchange_plan is const once made, and threads may share it; it must outlive its exchanges.
+ *                  What is sent is wiped when it is freed.
  * Caps:            100 steps, 64 KiB received and not consumed, 64 KiB a send, 256 bytes a capture.
  * Fails:           all that a peer does is an outcome, with a reason and a text for people.
  */

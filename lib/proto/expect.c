@@ -14,8 +14,8 @@ enum {
 	MATCH_LIMIT = 100 * 1000,   /* PCRE2 counts anew for each place where a match could begin: see on_item() */
 	DEPTH_LIMIT = 1000,
 	HEAP_LIMIT_KIB = 1024,
-	WORK_MAX = 4 * 1000 * 1000, /* items of the expression, of all runs of a search: some 50 ms */
-	WORK_BYTES = 16             /* passed over by one item, count as one more */
+	WORK_MAX = 4 * 1000 * 1000, /* items of the expression, of all runs of a search: some 10 ms, 70 at most */
+	WORK_BYTES = 4              /* passed over by one item, count as one more */
 };
 
 struct expect {
@@ -32,6 +32,7 @@ struct expect_search {
 	size_t work;
 	size_t position; /* in the present run, of the last item */
 	bool too_hard;
+	bool has_begun;
 };
 
 static void *pcre2_get(size_t bytes, void *arg)
@@ -52,7 +53,8 @@ static bool complain(struct error *err, int code, size_t offset)
 
 	if (pcre2_get_error_message(code, message, sizeof(message)) < 0)
 		message[0] = '\0';
-	return error_set(err, "not a regular expression: %s (at character %zu)", (const char *)message, offset + 1);
+	return error_set(err, "not a regular expression: %s (at character %zu)", (const char *)message,
+			 offset + 1);
 }
 
 /* \G means where a run begins, and verbs like (*COMMIT) what comes after: such a search always begins at the start. */
@@ -166,7 +168,8 @@ void expect_search_free(struct expect_search *search)
 static int run(struct expect_search *search, const void *data, size_t bytes, uint32_t options)
 {
 	search->position = search->floor;
-	return pcre2_match(search->expect->code, data, bytes, search->floor, options, search->data, search->context);
+	return pcre2_match(search->expect->code, data, bytes, search->floor, options, search->data,
+			   search->context);
 }
 
 static enum expect_outcome outcome_of(struct expect_search *search, int status)
@@ -177,6 +180,18 @@ static enum expect_outcome outcome_of(struct expect_search *search, int status)
 		return EXPECT_NOT_FOUND;
 	search->too_hard = true;
 	return EXPECT_TOO_HARD;
+}
+
+/*
+ * No match begins before `bound`, whatever will come. A CR before it is tried again with the next run, for then PCRE2
+ * sees that between a CR and its LF nothing may begin.
+ */
+static void begin_later(struct expect_search *search, const char *data, size_t bound)
+{
+	if (!search->expect->from_floor)
+		return;
+	search->bound = bound;
+	search->floor = bound - (bound > search->floor && data[bound - 1] == '\r');
 }
 
 enum expect_outcome expect_search(struct expect_search *search, const void *data, size_t bytes, bool more_may_come)
@@ -190,20 +205,14 @@ enum expect_outcome expect_search(struct expect_search *search, const void *data
 		return EXPECT_NOT_FOUND;
 	if (!more_may_come)
 		return outcome_of(search, run(search, data, bytes, 0));
-	/*
-	 * "Hard": as soon as a try would look beyond the end, it gives up. What is decided without, stays. A CR at
-	 * the end is tried again: between it and its LF no match may begin.
-	 */
+	/* "Hard": as soon as a try would look beyond the end, it gives up. What is decided without, stays. */
 	status = run(search, data, bytes, PCRE2_PARTIAL_HARD);
-	if (status != PCRE2_ERROR_PARTIAL) {
-		if (status == PCRE2_ERROR_NOMATCH && search->expect->from_floor) {
-			search->floor = bytes - (((const char *)data)[bytes - 1] == '\r');
-			search->bound = bytes;
-		}
+	search->has_begun = status == PCRE2_ERROR_PARTIAL;
+	if (status == PCRE2_ERROR_NOMATCH)
+		begin_later(search, data, bytes);
+	if (status != PCRE2_ERROR_PARTIAL)
 		return outcome_of(search, status);
-	}
-	if (search->expect->from_floor)
-		search->bound = search->floor = pcre2_get_ovector_pointer(search->data)[0];
+	begin_later(search, data, pcre2_get_ovector_pointer(search->data)[0]);
 	outcome = outcome_of(search, run(search, data, bytes, 0));
 	return outcome == EXPECT_FOUND ? EXPECT_UNSETTLED : outcome;
 }
@@ -220,6 +229,11 @@ enum expect_outcome expect_matches(const struct expect *expect, const void *data
 size_t expect_search_bound(const struct expect_search *search)
 {
 	return search->bound;
+}
+
+bool expect_search_has_begun(const struct expect_search *search)
+{
+	return search->has_begun;
 }
 
 size_t expect_search_end(const struct expect_search *search)

@@ -38,9 +38,12 @@ enum expect_outcome expect_matches(const struct expect *expect, const void *data
 struct expect_search *expect_search_new(const struct expect *expect);
 void expect_search_free(struct expect_search *search); /* NULL is fine */
 /* `data` begins where it did the last time, and may only have become longer. Nothing at all matches nothing. */
-enum expect_outcome expect_search(struct expect_search *search, const void *data, size_t bytes, bool more_may_come);
+enum expect_outcome expect_search(struct expect_search *search, const void *data, size_t bytes,
+				  bool more_may_come);
 /* No match begins before this. */
 size_t expect_search_bound(const struct expect_search *search);
+/* After NOT_FOUND: what came ends with the beginning of a match. Kept when the same is searched for as all there is. */
+bool expect_search_has_begun(const struct expect_search *search);
 /* After FOUND or UNSETTLED: where the match ends, and what a group caught (false: it had no part in the match). */
 size_t expect_search_end(const struct expect_search *search);
 bool expect_search_group(const struct expect_search *search, const char *name, size_t *start, size_t *bytes);

@@ -13,8 +13,8 @@ enum { NAME_BYTES_MAX = 255 };
 #define GOODBYE(bytes) .goodbye = (bytes), .goodbye_bytes = sizeof(bytes) - 1
 
 /*
- * No goodbye: after TLS an XMPP stream is not open again before we open it; postgres and mysql want a login next,
- * and would note anything else as a broken one.
+ * No goodbye: after TLS an XMPP stream is not open again before we open it; postgres wants a login next, and would
+ * note anything else as a broken one.
  */
 static const struct starttls_row rows[STARTTLS_COUNT] = {
 	[STARTTLS_SMTP] = { "SMTP", { 25, 587 }, "greeting", .start = starttls_smtp_start,
@@ -39,7 +39,8 @@ static const struct starttls_row rows[STARTTLS_COUNT] = {
 			.packet = starttls_ldap_packet, GOODBYE("\x30\x05\x02\x01\x02\x42\x00") },
 	[STARTTLS_POSTGRES] = { "PostgreSQL", { 5432 }, "SSLRequest", .start = starttls_postgres_start,
 			.packet = starttls_postgres_packet },
-	[STARTTLS_MYSQL] = { "MySQL", { 3306 }, "greeting", .packet = starttls_mysql_packet },
+	[STARTTLS_MYSQL] = { "MySQL", { 3306 }, "greeting", .packet = starttls_mysql_packet,
+			GOODBYE(STARTTLS_MYSQL_LOGIN) },
 };
 
 static const struct starttls_row *row_of(enum starttls protocol)
@@ -298,11 +299,22 @@ static void take(struct starttls_talk *starttls, const char *data, size_t bytes)
 		data += taken;
 		bytes -= taken;
 	}
-	if (bytes > 0 && starttls->next == STARTTLS_GO_AHEAD)
-		starttls_broken(starttls, "%zu byte%s after the go-ahead, before TLS: injected?", bytes,
-				bytes == 1 ? "" : "s");
-	else if (starttls->row->line != NULL && starttls->held.bytes > 0)
+	if (bytes > 0 && starttls->next == STARTTLS_GO_AHEAD) {
+		starttls_note_words(starttls, data, bytes);
+		starttls_broken(starttls, "%zu byte%s after the go-ahead, before TLS: injected? %s", bytes,
+				bytes == 1 ? "" : "s", starttls->said);
+	} else if (starttls->row->line != NULL && starttls->held.bytes > 0) {
 		starttls_note_words(starttls, starttls->held.data, starttls->held.bytes);
+	}
+}
+
+/* A record of a handshake or an alert (RFC 8446 5.1): its TLS begins with the first byte. */
+static bool is_tls(struct starttls_talk *starttls, const char *data, size_t bytes)
+{
+	for (size_t i = starttls->taken; i < sizeof(starttls->first) && i - starttls->taken < bytes; i++)
+		starttls->first[i] = data[i - starttls->taken];
+	return starttls->taken < sizeof(starttls->first) && starttls->taken + bytes >= sizeof(starttls->first) &&
+	       (starttls->first[0] == 0x15 || starttls->first[0] == 0x16) && starttls->first[1] == 0x03;
 }
 
 enum starttls_next starttls_input(struct starttls_talk *starttls, const void *data, size_t bytes)
@@ -311,6 +323,10 @@ enum starttls_next starttls_input(struct starttls_talk *starttls, const void *da
 
 	if (starttls->next == STARTTLS_BROKEN || bytes == 0)
 		return starttls->next;
+	if (is_tls(starttls, data, bytes)) {
+		starttls_broken(starttls, "the server speaks TLS from the first byte: tls without starttls?");
+		return starttls->next;
+	}
 	starttls->taken += bytes < room ? bytes : room;
 	take(starttls, data, bytes < room ? bytes : room);
 	if (bytes > room && starttls->next != STARTTLS_BROKEN)

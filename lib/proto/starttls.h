@@ -18,8 +18,8 @@
  *     not_offered  the server speaks the protocol, but without TLS: it is not in its list (EHLO, CAPABILITY, CAPA,
  *                  features, the MySQL flags), or it does not know the command (ftp 500 502 504 530, LDAP
  *                  protocolError and unwillingToPerform, postgres 'N'), or EHLO itself. A setting was lost there.
- *     refused      it knows TLS or us, and says no, now or at all: a greeting that is a no (421, 554, BYE, ERROR,
- *                  "Host is blocked"), a no to what it had listed, LDAP unavailable, postgres 'E', <failure/>.
+ *     refused      it knows TLS or us, and says no, now or at all: a no for a greeting or to EHLO (421, 550, BYE,
+ *                  ERROR, "Host is blocked"), to what it had listed, LDAP unavailable, postgres 'E', <failure/>.
  *     protocol     that is not the protocol, is out of step (an answer before the question, bytes between the
  *                  go-ahead and TLS: another may have put them in), or is too much.
  *     A list is believed: what it lacks is not tried. Where there is none (an old pop3, nntp or irc server) it is.
@@ -61,7 +61,11 @@ const char *starttls_waits_for(const struct starttls_talk *starttls);
 /* The server's last words, or NULL. Of lines, also of one that has not ended. */
 const char *starttls_said(const struct starttls_talk *starttls);
 
-/* What a polite client says under TLS before it goes; NULL (and 0) where nothing can be said before a login. */
+/*
+ * What a polite client says under TLS before it goes; NULL (and 0) where nothing can be said before a login. For
+ * mysql it is more than manners: without it a hundred probes lock our host out, if nobody logs in between. It must
+ * have been read before the server sees us go.
+ */
 const char *starttls_goodbye(enum starttls protocol, size_t *bytes);
 enum starttls starttls_of_port(uint16_t port); /* by the usual ports; NONE for others */
 

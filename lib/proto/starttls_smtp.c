@@ -34,12 +34,18 @@ static void on_offers(struct starttls_talk *starttls, struct smtp_reply *reply)
 		starttls_not_listed(starttls, "STARTTLS");
 }
 
+/* Not the command, but whoever says it, is what 550 and others are about. */
+static bool is_unknown(int code)
+{
+	return code == 500 || code == 502 || code == 504;
+}
+
 static void on_reply(struct starttls_talk *starttls, struct smtp_reply *reply)
 {
 	const char *hello = starttls->protocol == STARTTLS_LMTP ? "LHLO" : "EHLO";
 	bool at_hello = starttls_is_at(starttls, hello);
 
-	if (reply->code >= 500 && at_hello)
+	if (at_hello && is_unknown(reply->code))
 		starttls_not_offered(starttls, NULL);
 	else if (reply->code >= 400)
 		starttls_refused(starttls, NULL);

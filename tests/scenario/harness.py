@@ -377,6 +377,19 @@ class Daemon:
         status = self.status()
         return next((t for t in status["targets"] if t["name"] == name), None) if status else None
 
+    def wait_for_targets(self, expected, seconds=20):
+        """`expected` is {name: what must become true of the target}. Waits for all of them at the same time, and gives
+        {name: whether it did} and {name: the target as last seen}."""
+        seen = {}
+
+        def look():
+            status = self.status()
+            seen.update({target["name"]: target for target in (status["targets"] if status else [])})
+            return all(name in seen and what(seen[name]) for name, what in expected.items())
+
+        wait_for(look, seconds, 0.2)
+        return {name: bool(name in seen and what(seen[name])) for name, what in expected.items()}, seen
+
     def log(self):
         with open(self.log_path, errors="replace") as f:
             return f.read()
