@@ -94,6 +94,7 @@ static void on_result(struct app *app, struct result *result)
 	evaluator_next(&target->watched.config->rules, &target->watched.standing, result,
 		       reason_is_ours(result->reason) && ledger_explains_unknown(app->ledger), clock_unix_us(), &changes);
 	target_take_result(target, result);
+	app_answer_probes(app, target);
 	if (pending && target->watched.standing.judged)
 		log_first_verdict(&target->watched);
 	for (size_t i = 0; i < changes.count; i++) {
@@ -326,6 +327,7 @@ static void every_hour(struct app *app)
 static void every_second(struct app *app, int64_t mono_us)
 {
 	app->ticks++;
+	app_end_probes(app, mono_us, false);
 	watch_store(app, mono_us);
 	watch_crew(app, mono_us);
 	if (app->ticks % REMIND_EVERY_TICKS == 0)

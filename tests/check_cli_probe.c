@@ -498,7 +498,7 @@ static const struct {
 	{ "probe --count 2 --interval 10ms 127.0.0.1:1", 2, ": 2 sent, 2 lost (100.0 %)\n", "" },
 	{ "probe --json --count 2 --interval 10ms @", 0, "\"summary\":{\"sent\":2,\"lost\":0,", "" },
 	/* Usage is 3, as a plugin's. */
-	{ "probe", 3, "", "probe needs HOST:PORT" },
+	{ "probe", 3, "", "probe needs HOST:PORT | NAME" },
 	{ "probe a:1 b:1", 3, "", "one word too many" },
 	{ "probe --bogus a:1", 3, "", "unknown option --bogus" },
 	{ "probe --retry 1 a:1", 3, "", "probe does not take --retry" },
@@ -526,6 +526,10 @@ static const struct {
 	{ "probe --color pink @", 3, "", "--color is auto" },
 	{ "probe --nagios --timeout 5 @", 3, "TCP UNKNOWN - --timeout: a duration needs a unit", "" },
 	{ "probe --nagios --count 2 @", 3, "", "do not go together" },
+	{ "probe shop", 3, "", "the daemon is not running" },
+	{ "probe --nagios shop", 3, "TCP UNKNOWN - ", "the daemon is not running" },
+	{ "probe --timeout 5s shop", 3, "", "--timeout goes with HOST:PORT; the daemon probes \"shop\"" },
+	{ "probe --expect x shop", 3, "", "--expect goes with HOST:PORT" },
 	{ "probe --help", 0, "Usage: portbell probe", "" },
 };
 

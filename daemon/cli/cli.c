@@ -88,7 +88,8 @@ static const uint64_t probe_options =
 	OPTION_BIT(CLI_OPTION_CERT_CRITICAL) | OPTION_BIT(CLI_OPTION_NAGIOS);
 
 static const struct cli_command commands[] = {
-	{ "probe", "HOST:PORT", "one probe now, without the daemon: what is wrong, and why",
+	{ "probe", "HOST:PORT | NAME", "one probe now: what is wrong, and why",
+	  "HOST:PORT is probed from here, without the daemon; a NAME by the daemon, as the target of that name.\n"
 	  "With TLS by the usual ports: at once on 443 465 636 853 993 995, after STARTTLS on those of\n"
 	  "mail, directories and databases, and not at all on others.\n"
 	  "Exit status as a monitoring plugin: 0 ok, 1 warning, 2 critical, 3 unknown or usage.\n\n"

@@ -255,6 +255,24 @@ static enum cli_exit check_rivals(const struct cli *cli)
 	return CLI_PROBE_OK;
 }
 
+/* The target's own configuration says how it is probed. */
+static enum cli_exit check_name_options(const struct cli *cli)
+{
+	static const enum cli_option_id others[] = { CLI_OPTION_PROBES, CLI_OPTION_INTERVAL };
+	const char *wrong = cli->step_count > 0 ? cli_option_name(cli->steps[0].option) : NULL;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (cli_given(cli, rows[i].option))
+			wrong = cli_option_name(rows[i].option);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (cli_given(cli, others[i]))
+			wrong = cli_option_name(others[i]);
+	if (wrong == NULL)
+		return CLI_PROBE_OK;
+	return cli_usage(cli, "--%s goes with HOST:PORT; the daemon probes \"%s\" as its configuration says", wrong,
+			 cli->words[0]);
+}
+
 static enum cli_exit check_steps(const struct cli *cli)
 {
 	if (cli->step_count > STEPS_MAX)
@@ -455,6 +473,36 @@ static enum cli_exit probe_config(const struct cli *cli, const struct config *co
 	return course->stats.sent > 0 || !course->many ? exit_of(course->worst) : CLI_PROBE_UNKNOWN;
 }
 
+/* The daemon, asked to probe a target of its own. */
+static enum cli_exit probe_name(const struct cli *cli)
+{
+	AUTO(str) struct str request = { 0 };
+	struct json_writer w;
+	struct json *answer = NULL;
+	const struct json *probe = NULL;
+	enum level level = LEVEL_UNKNOWN;
+
+	json_start(&w, &request);
+	json_object(&w);
+	json_key_string(&w, "command", "probe");
+	json_key_string(&w, "target", cli->words[0]);
+	json_object_end(&w);
+	if (cli_ask(cli, request.data, CLI_SLOW_ANSWER_MS, &answer, &probe) != CLI_FINE) {
+		if (cli_given(cli, CLI_OPTION_NAGIOS))
+			fprintf(cli->out, "TCP UNKNOWN - portbelld could not be asked\n");
+		else
+			cli_note(cli, "HOST:PORT is probed without it");
+		return CLI_PROBE_UNKNOWN;
+	}
+	if (cli_given(cli, CLI_OPTION_JSON))
+		cli_print_json(cli, probe);
+	else
+		print_probe(cli, probe);
+	level_parse(json_get_string(probe, "level"), &level);
+	json_free(answer);
+	return exit_of(level);
+}
+
 static enum cli_exit probe_address(const struct cli *cli, uint16_t port, struct course *course)
 {
 	const bool file = cli_given(cli, CLI_OPTION_PROFILE) || cli_given(cli, CLI_OPTION_CONFIG);
@@ -494,7 +542,11 @@ enum cli_exit cli_probe(const struct cli *cli)
 		result = read_course(cli, &course);
 	if (result == CLI_PROBE_OK)
 		result = check_steps(cli);
-	if (result == CLI_PROBE_OK && !address_split(cli->words[0], &host, &port, &err)) {
+	if (result == CLI_PROBE_OK && strchr(cli->words[0], ':') == NULL) {
+		result = check_name_options(cli);
+		if (result == CLI_PROBE_OK)
+			result = probe_name(cli);
+	} else if (result == CLI_PROBE_OK && !address_split(cli->words[0], &host, &port, &err)) {
 		text = mem_printf("%s: %s", cli->words[0], err.text);
 		result = give_up(cli, text);
 	} else if (result == CLI_PROBE_OK) {

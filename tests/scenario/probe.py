@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """portbell probe against real servers: exit codes, the page on 80 columns, JSON against openssl, the plugin's line read
 back by a parser of its own, summaries and interruption."""
+import atexit
 import json
 import os
 import pty
@@ -22,6 +23,7 @@ ca = harness.Authority(os.path.join(work, "ca"))
 CERTIFICATES = {"good": (-10, 80), "soon": (-80, 10), "old": (-100, -3)}
 servers = {name: (harness.free_port(), *ca.issue(name, *days)) for name, days in CERTIFICATES.items()}
 nginx = harness.Nginx(os.path.join(work, "nginx"), list(servers.values()))
+atexit.register(nginx.stop)
 tcp = harness.TcpServer()
 LOCALE = dict(os.environ, LC_ALL="C.UTF-8")
 
@@ -213,6 +215,31 @@ ok(code == 0 and [(a["address"], a["reason"]) for a in first] ==
    [(f"127.0.0.9:{tcp.port}", "connect_refused"), (f"127.0.0.1:{tcp.port}", "ok")], "address-that-works", f"{out}{err}")
 ok(code_all == 2 and sorted((a["address"], a["reason"]) for a in both["addresses"]) ==
    [(f"127.0.0.1:{tcp.port}", "ok"), (f"127.0.0.9:{tcp.port}", "connect_refused")], "all-addresses", f"{out_all}{err_all}")
+
+# ---- the daemon probes a target of its own ---------------------------------------------------------------------------
+daemon = harness.Daemon(os.path.join(work, "daemon"), f"""
+defaults: {{interval: 1h}}
+targets:
+  - {{name: shop, address: "{port('soon')}", tls: {{ca_file: {ca.ca}}}}}
+  - {{name: gone, address: "127.0.0.1:{closed}"}}
+  - {{name: rests, address: "127.0.0.1:{closed}", paused: on}}
+""").start()
+daemon.wait_ready()
+harness.wait_for(lambda: (daemon.target("shop") or {}).get("last_probe"))
+before = daemon.target("shop")["last_probe"]["at"]
+code, out, err = daemon.ask("--json", "probe", "shop")
+probe = json.loads(out) if code == 1 else {}
+ok(code == 1 and probe["target"] == "shop" and probe["at"] > before and probe["reason"] == "cert_expiring" and
+   len(probe["certificates"]) == 1 and probe["tls"]["verified"], "name-through-the-daemon", f"{code} {out}{err}")
+ok(daemon.target("shop")["last_probe"]["at"] == probe.get("at"), "name-counts-as-any-other", str(daemon.target("shop")))
+code, out, err = daemon.ask("probe", "gone")
+ok(code == 2 and "critical  gone  connection refused" in out, "name-that-is-down", f"{code} {out}{err}")
+for name, said in [("nobody", 'no target is called "nobody"'), ("rests", "is paused")]:
+    code, out, err = daemon.ask("probe", name)
+    ok(code == 3 and out == "" and said in err, f"name-{name}", f"{code} {out}{err}")
+ok(daemon.stop()[0] == 0, "daemon-stops")
+code, out, err = daemon.ask("probe", "shop")
+ok(code == 3 and "not running" in err, "name-without-a-daemon", f"{code} {out}{err}")
 
 # ---- cheap ------------------------------------------------------------------------------------------------------------
 if not SANITIZED:
