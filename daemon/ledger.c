@@ -190,15 +190,52 @@ static void fill_subject(const struct ledger *ledger, const struct incident *inc
 	route->send_to_set = config->send_to_set;
 }
 
-/* The leaf, or the certificate of its chain that ends first where that is what the incident is about. */
+static char *chain_text(const struct tls_facts *facts)
+{
+	struct str text = { 0 };
+
+	for (size_t i = 0; i < facts->verified_count; i++)
+		str_addf(&text, "%s%s", i > 0 ? " < " : "", facts->verified[i].subject);
+	return text.bytes > 0 ? str_take(&text) : NULL;
+}
+
+static char *tls_text(const struct tls_facts *facts)
+{
+	struct str text = { 0 };
+
+	str_add(&text, facts->version);
+	if (facts->cipher != NULL)
+		str_addf(&text, ", %s", facts->cipher);
+	if (facts->group != NULL)
+		str_addf(&text, ", %s", facts->group);
+	if (facts->alpn != NULL)
+		str_addf(&text, ", ALPN %s", facts->alpn);
+	if (facts->asked)
+		str_add(&text, ", asks for a client certificate");
+	return str_take(&text);
+}
+
+/* The leaf, or the certificate that ends first of those that clients need where that is what the incident is about. */
+static const struct certificate_facts *pick_certificate(const struct tls_facts *facts, enum reason reason)
+{
+	const struct certificate_facts *chain = facts->verified_count > 0 ? facts->verified : facts->chain;
+	const size_t count = facts->verified_count > 0 ? facts->verified_count : facts->chain_count;
+	const struct certificate_facts *shown = &chain[0];
+
+	if (reason != REASON_CERT_EXPIRING && reason != REASON_CERT_EXPIRED)
+		return shown;
+	for (size_t i = 1; i < count; i++)
+		if (chain[i].not_after_unix_s < shown->not_after_unix_s)
+			shown = &chain[i];
+	return shown;
+}
+
+/* chain and tls are the caller's. */
 static void fill_certificate(const struct tls_facts *facts, enum reason reason,
 			     struct message_certificate *certificate, char *fingerprint)
 {
-	const struct certificate_facts *shown = &facts->chain[0];
+	const struct certificate_facts *shown = pick_certificate(facts, reason);
 
-	for (size_t i = 1; reason == REASON_CERT_EXPIRING && i < facts->chain_count; i++)
-		if (facts->chain[i].not_after_unix_s < shown->not_after_unix_s)
-			shown = &facts->chain[i];
 	str_hex(shown->fingerprint, FINGERPRINT_BYTES, fingerprint);
 	*certificate = (struct message_certificate){
 		.subject = shown->subject,
@@ -206,6 +243,10 @@ static void fill_certificate(const struct tls_facts *facts, enum reason reason,
 		.not_before_unix_s = shown->not_before_unix_s,
 		.not_after_unix_s = shown->not_after_unix_s,
 		.fingerprint = fingerprint,
+		.key = shown->key,
+		.signature = shown->signature,
+		.chain = chain_text(facts),
+		.tls = tls_text(facts),
 	};
 }
 
@@ -261,7 +302,7 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 			enum level before, bool unwatched, const struct ledger_subject *subject)
 {
 	const struct target_config *config = subject->config;
-	struct message_certificate certificate;
+	struct message_certificate certificate = { 0 };
 	char fingerprint[2 * FINGERPRINT_BYTES + 1];
 	struct label labels[LABELS_MAX];
 	struct json_writer w;
@@ -299,6 +340,8 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 	json_start(&w, &text);
 	message_item_write(&w, &item);
 	json_free(about);
+	free(certificate.chain);
+	free(certificate.tls);
 	return str_take(&text);
 }
 
@@ -415,6 +458,20 @@ static void log_incident(const struct incident *incident, enum log_event event, 
 
 /* Incidents */
 
+/* What the facts say of a reason; NULL: nothing. */
+static const char *facts_text(const struct tls_facts *facts, enum reason reason)
+{
+	switch (reason) {
+	case REASON_CERT_EXPIRING:
+		return NULL;
+	case REASON_CERT_WEAK_KEY:
+	case REASON_CERT_WEAK_SIGNATURE:
+		return facts->weak_text;
+	default:
+		return facts->verify_text;
+	}
+}
+
 /* What the last probe adds: where, and in which words. */
 static void take_circumstances(struct ledger *ledger, struct incident *incident)
 {
@@ -432,7 +489,7 @@ static void take_circumstances(struct ledger *ledger, struct incident *incident)
 	    strcasecmp(subject.detail, reason_text(incident->reason)) != 0)
 		incident->detail = mem_strdup(subject.detail);
 	else if (incident->check == CHECK_CERTIFICATE && subject.facts != NULL)
-		incident->detail = mem_strdup(subject.facts->verify_text);
+		incident->detail = mem_strdup(facts_text(subject.facts, incident->reason));
 	if (subject.reached != NULL && subject.reached->family != 0) {
 		address_print(subject.reached, address);
 		free(incident->address);

@@ -43,7 +43,8 @@ static bool rules_equal(const struct rules *a, const struct rules *b)
 	       a->certificate_warning.left_s == b->certificate_warning.left_s &&
 	       a->certificate_critical.percent == b->certificate_critical.percent &&
 	       a->certificate_critical.left_s == b->certificate_critical.left_s &&
-	       a->certificate_leaf_only == b->certificate_leaf_only && a->verify == b->verify;
+	       a->certificate_leaf_only == b->certificate_leaf_only && a->verify == b->verify &&
+	       a->certificate_weak == b->certificate_weak;
 }
 
 static bool targets_equal(const struct target_config *a, const struct target_config *b)

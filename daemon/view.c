@@ -226,6 +226,41 @@ void view_self(struct json_writer *w, const struct view_self *self)
 	json_array_end(w);
 }
 
+static void write_certificates(struct json_writer *w, const char *key, const struct certificate_facts *chain,
+			       size_t count)
+{
+	char fingerprint[2 * FINGERPRINT_BYTES + 1];
+
+	json_key(w, key);
+	json_array(w);
+	for (size_t i = 0; i < count; i++) {
+		const struct certificate_facts *certificate = &chain[i];
+
+		json_object(w);
+		json_key_string(w, "subject", certificate->subject);
+		json_key_string(w, "issuer", certificate->issuer);
+		json_key_string(w, "serial", certificate->serial);
+		json_key(w, "sans");
+		json_array(w);
+		for (size_t j = 0; j < certificate->san_count; j++)
+			json_string(w, certificate->sans[j]);
+		json_array_end(w);
+		json_key_int(w, "san_total", (int64_t)certificate->san_total);
+		json_key_time(w, "not_before", certificate->not_before_unix_s * US_PER_S);
+		json_key_time(w, "not_after", certificate->not_after_unix_s * US_PER_S);
+		json_key_string(w, "key", certificate->key);
+		json_key_int(w, "key_bits", certificate->key_bits);
+		json_key_int(w, "strength_bits", certificate->strength_bits);
+		json_key_string(w, "signature", certificate->signature);
+		json_key_bool(w, "ca", certificate->ca);
+		json_key_bool(w, "self_signed", certificate->self_signed);
+		str_hex(certificate->fingerprint, FINGERPRINT_BYTES, fingerprint);
+		json_key_string(w, "fingerprint", fingerprint);
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
 char *view_certificate(const struct tls_facts *facts)
 {
 	struct str text = { 0 };
@@ -235,27 +270,14 @@ char *view_certificate(const struct tls_facts *facts)
 	json_object(&w);
 	json_key_string(&w, "version", facts->version);
 	json_key_string(&w, "cipher", facts->cipher);
-	json_key(&w, "chain");
-	json_array(&w);
-	for (size_t i = 0; i < facts->chain_count; i++) {
-		const struct certificate_facts *certificate = &facts->chain[i];
-
-		json_object(&w);
-		json_key_string(&w, "subject", certificate->subject);
-		json_key_string(&w, "issuer", certificate->issuer);
-		json_key_string(&w, "serial", certificate->serial);
-		json_key(&w, "sans");
-		json_array(&w);
-		for (size_t j = 0; j < certificate->san_count; j++)
-			json_string(&w, certificate->sans[j]);
-		json_array_end(&w);
-		json_key_time(&w, "not_before", certificate->not_before_unix_s * US_PER_S);
-		json_key_time(&w, "not_after", certificate->not_after_unix_s * US_PER_S);
-		json_key_string(&w, "key", certificate->key);
-		json_key_string(&w, "signature", certificate->signature);
-		json_object_end(&w);
-	}
-	json_array_end(&w);
+	json_key_string(&w, "group", facts->group);
+	json_key_string(&w, "alpn", facts->alpn);
+	json_key_bool(&w, "client_certificate_asked", facts->asked);
+	json_key_string(&w, "verify", facts->verify_text);
+	json_key_string(&w, "weak", facts->weak_text);
+	json_key_int(&w, "chain_total", (int64_t)facts->chain_total);
+	write_certificates(&w, "chain", facts->chain, facts->chain_count);
+	write_certificates(&w, "verified", facts->verified, facts->verified_count);
 	json_object_end(&w);
 	return str_take(&text);
 }

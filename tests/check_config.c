@@ -298,6 +298,8 @@ static const struct row mistakes[] = {
 	      "(ms s m h d w y)") },
 	{ TARGET("certificate: {warning: 3d}"),
 	  ONE("3:26: targets[0].certificate.warning: warning must not come later than critical: give both") },
+	{ TARGET("certificate: {weak: unknown}"),
+	  ONE("3:23: targets[0].certificate.weak: must be one of ok, warning, critical") },
 	{ TARGET("certificate: {scope: root}"),
 	  ONE("3:24: targets[0].certificate.scope: must be one of chain, leaf") },
 	{ TARGET("alert: off"), ONE("3:10: targets[0].alert: must be a map of keys") },
@@ -510,6 +512,7 @@ START_TEST(gives_a_target_its_defaults)
 	ck_assert_int_eq(target->rules.latency_phase, PHASE_TOTAL);
 	ck_assert_int_eq(target->rules.latency_after, 5);
 	ck_assert(target->rules.certificate && !target->rules.certificate_leaf_only);
+	ck_assert_int_eq(target->rules.certificate_weak, LEVEL_WARNING);
 	ck_assert_int_eq(target->rules.certificate_warning.percent, 25);
 	ck_assert_int_eq(target->rules.certificate_warning.left_s, INT64_C(21) * 86400);
 	ck_assert_int_eq(target->rules.certificate_critical.percent, 10);

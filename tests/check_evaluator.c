@@ -307,6 +307,62 @@ START_TEST(test_certificate_chain_and_verdict)
 }
 END_TEST
 
+struct finding_row {
+	const char *what;
+	enum reason verdict;
+	enum reason weak_leaf;
+	enum reason weak_chain;
+	int64_t left_days;
+	int64_t chain_left_days;
+	bool leaf_only;
+	enum level weak;
+	enum level level;
+	enum reason reason;
+};
+
+#define OK REASON_OK
+#define WEAK REASON_CERT_WEAK_KEY
+#define SHA1 REASON_CERT_WEAK_SIGNATURE
+
+/* Of ninety days, with an authority of years. */
+static const struct finding_row finding_rows[] = {
+	{ "nothing", OK, OK, OK, 80, 400, false, LEVEL_WARNING, LEVEL_OK, OK },
+	{ "a weak key is a warning", OK, WEAK, OK, 80, 400, false, LEVEL_WARNING, LEVEL_WARNING, WEAK },
+	{ "or critical", OK, WEAK, OK, 80, 400, false, LEVEL_CRITICAL, LEVEL_CRITICAL, WEAK },
+	{ "or all the same", OK, WEAK, SHA1, 80, 400, false, LEVEL_OK, LEVEL_OK, OK },
+	{ "a weak authority", OK, OK, SHA1, 80, 400, false, LEVEL_WARNING, LEVEL_WARNING, SHA1 },
+	{ "is not the leaf", OK, OK, SHA1, 80, 400, true, LEVEL_WARNING, LEVEL_OK, OK },
+	{ "the leaf comes first", OK, WEAK, SHA1, 80, 400, false, LEVEL_WARNING, LEVEL_WARNING, WEAK },
+	{ "expiring comes before weak", OK, WEAK, OK, 20, 400, false, LEVEL_WARNING, LEVEL_WARNING,
+	  REASON_CERT_EXPIRING },
+	{ "but not before worse", OK, WEAK, OK, 20, 400, false, LEVEL_CRITICAL, LEVEL_CRITICAL, WEAK },
+	{ "what clients refuse comes first", REASON_CERT_UNTRUSTED, WEAK, OK, 5, 400, false, LEVEL_CRITICAL,
+	  LEVEL_CRITICAL, REASON_CERT_UNTRUSTED },
+	{ "an expired authority has expired", OK, OK, OK, 80, -1, false, LEVEL_WARNING, LEVEL_CRITICAL,
+	  REASON_CERT_EXPIRED },
+	{ "an authority that ends", OK, OK, OK, 80, 5, false, LEVEL_WARNING, LEVEL_CRITICAL, REASON_CERT_EXPIRING },
+};
+
+START_TEST(test_the_worst_finding_decides)
+{
+	const struct finding_row *row = &finding_rows[_i];
+	struct rules rules = ordinary_rules();
+	struct certificate certificate = certificate_of(1, 90, row->left_days * 24);
+	enum reason reason;
+	enum level level;
+
+	rules.certificate_leaf_only = row->leaf_only;
+	rules.certificate_weak = row->weak;
+	certificate.verdict = row->verdict;
+	certificate.weak_leaf = row->weak_leaf;
+	certificate.weak_chain = row->weak_chain;
+	certificate.chain_not_after_unix_s = START_S + row->chain_left_days * S_PER_DAY;
+	level = evaluator_judge_certificate(&rules, &certificate, START_S, &reason);
+	ck_assert_msg(level == row->level && reason == row->reason, "%s: %s %s", row->what, level_name(level),
+		      reason_name(reason));
+}
+END_TEST
+
 /* Which certificate each handshake shows: g good, w expiring, x expired, . no handshake. */
 struct set_row {
 	const char *what;
@@ -416,6 +472,8 @@ int main(void)
 	tcase_add_test(tests, test_latency_of_a_phase_and_without_thresholds);
 	tcase_add_loop_test(tests, test_certificate_bounds, 0, ROWS(bound_rows));
 	tcase_add_test(tests, test_certificate_chain_and_verdict);
+	tcase_add_loop_test(tests, test_the_worst_finding_decides, 0,
+			    (int)(sizeof(finding_rows) / sizeof(finding_rows[0])));
 	tcase_add_loop_test(tests, test_certificate_set, 0, ROWS(set_rows));
 	tcase_add_test(tests, test_certificate_set_is_bounded);
 	tcase_add_test(tests, test_reset_keeps_levels_and_starts_rows_anew);

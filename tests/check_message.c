@@ -63,6 +63,8 @@ static struct message_certificate certificate_until(int64_t after_s)
 	return (struct message_certificate){
 		.subject = "CN=shop.example.com", .issuer = "CN=Test CA", .not_before_unix_s = noon_s - 90 * DAY,
 		.not_after_unix_s = noon_s + 10 + after_s, .fingerprint = "00ff",
+		.key = "EC P-256", .signature = "ecdsa-with-SHA256", .chain = "CN=shop < CN=R3 < CN=Root",
+		.tls = "TLS 1.3, TLS_AES_256_GCM_SHA384, x25519, ALPN h2",
 	};
 }
 
@@ -347,6 +349,10 @@ START_TEST(text_tells_the_story)
 		"issuer       CN=Test CA\n"
 		"not before   2026-08-26 11:58:29 +0000\n"
 		"not after    2026-11-29 11:58:39 +0000 (in 5 d)\n"
+		"key          EC P-256\n"
+		"signature    ecdsa-with-SHA256\n"
+		"chain        CN=shop < CN=R3 < CN=Root\n"
+		"tls          TLS 1.3, TLS_AES_256_GCM_SHA384, x25519, ALPN h2\n"
 		"fingerprint  00ff\n";
 	struct message_certificate certificate;
 	struct label labels[2];
@@ -476,7 +482,8 @@ static size_t count_of(const char *text, const char *part)
 START_TEST(hostile_text_stays_text)
 {
 	struct label labels[] = { { hostile, hostile } };
-	struct message_certificate certificate = { hostile, hostile, INT64_MIN, INT64_MAX, hostile };
+	struct message_certificate certificate = { hostile, hostile, INT64_MIN, INT64_MAX, hostile,
+						   hostile, hostile, hostile, hostile };
 	struct message_item item = shop();
 	struct message_item tame = item;
 

@@ -798,7 +798,7 @@ static void tls_world_init(struct tls_world *tls, const struct peer_step *script
 	address = scripted_peer_address(tls->peer);
 	tls->plan = plan_for(&address);
 	tls->plan.tls = tls->context;
-	tls->plan.wish = (struct tls_wish){ "shop.example.com", VERIFY_FULL };
+	tls->plan.wish = (struct tls_wish){ .server_name = "shop.example.com", .verify = VERIFY_FULL };
 }
 
 static void tls_world_auto(struct tls_world *tls)

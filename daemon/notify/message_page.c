@@ -381,6 +381,10 @@ static void render_certificate(struct page *page, const struct message *message,
 	page_row(page, "issuer", certificate->issuer);
 	page_row(page, "not before", from.data);
 	page_row(page, "not after", until.data);
+	page_row(page, "key", certificate->key);
+	page_row(page, "signature", certificate->signature);
+	page_row(page, "chain", certificate->chain);
+	page_row(page, "tls", certificate->tls);
 	page_row(page, "fingerprint", certificate->fingerprint);
 	page_table_end(page);
 }

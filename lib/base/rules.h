@@ -35,6 +35,7 @@ struct rules {
 	struct expiry_bound certificate_warning;
 	struct expiry_bound certificate_critical;
 	bool certificate_leaf_only; /* scope: leaf */
+	enum level certificate_weak; /* of a weak key or signature; LEVEL_OK: all the same to us */
 	enum verify verify;
 };
 

@@ -14,7 +14,7 @@
 #include "lib/config/config.h"
 #include "lib/config/document.h"
 
-enum { SCHEMA_MAX_KEYS = 40 };
+enum { SCHEMA_MAX_KEYS = 64 };
 
 struct load;
 struct path;

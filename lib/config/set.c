@@ -648,6 +648,15 @@ void set_scope(const struct spot *spot, struct node *node)
 		*(bool *)field(spot) = strcmp(text, "leaf") == 0;
 }
 
+/* One of the levels that the row's words allow. */
+void set_level(const struct spot *spot, struct node *node)
+{
+	const char *text = text_of(spot, node);
+
+	if (text != NULL && word_index(spot, node, text) >= 0)
+		level_parse(text, field(spot));
+}
+
 /* A word that is kept as a text. */
 void set_method(const struct spot *spot, struct node *node)
 {

@@ -185,28 +185,50 @@ static enum level left_level(const struct rules *rules, int64_t left_s, int64_t 
 	return LEVEL_OK;
 }
 
+struct finding {
+	enum level level;
+	enum reason reason;
+};
+
+/* Of two that are as bad the one found first stays. */
+static void find(struct finding *worst, enum level level, enum reason reason)
+{
+	if (level > worst->level)
+		*worst = (struct finding){ level, reason };
+}
+
+static void find_in_chain(const struct rules *rules, const struct certificate *certificate, int64_t now_unix_s,
+			  struct finding *worst)
+{
+	const int64_t end_unix_s = certificate->chain_not_after_unix_s;
+
+	if (end_unix_s != INT64_MAX && now_unix_s > end_unix_s)
+		find(worst, LEVEL_CRITICAL, REASON_CERT_EXPIRED);
+	/* A CA certificate lives for years: a share of that would alarm too early, so only durations count. */
+	if (end_unix_s != INT64_MAX)
+		find(worst, left_level(rules, end_unix_s - now_unix_s, -1), REASON_CERT_EXPIRING);
+	if (certificate->weak_chain != REASON_OK)
+		find(worst, rules->certificate_weak, certificate->weak_chain);
+}
+
 enum level evaluator_judge_certificate(const struct rules *rules, const struct certificate *certificate,
 				       int64_t now_unix_s, enum reason *reason)
 {
+	const int64_t left_s = certificate->not_after_unix_s - now_unix_s;
 	const int64_t lifetime_s = certificate->not_after_unix_s - certificate->not_before_unix_s;
+	struct finding worst = { LEVEL_OK, REASON_OK };
 
-	*reason = REASON_CERT_EXPIRED;
-	if (now_unix_s > certificate->not_after_unix_s)
-		return LEVEL_CRITICAL;
-	*reason = certificate->verdict;
+	if (left_s < 0)
+		find(&worst, LEVEL_CRITICAL, REASON_CERT_EXPIRED);
 	if (certificate->verdict != REASON_OK)
-		return LEVEL_CRITICAL;
-	enum level level = left_level(rules, certificate->not_after_unix_s - now_unix_s, lifetime_s);
-
-	if (!rules->certificate_leaf_only && certificate->chain_not_after_unix_s != INT64_MAX) {
-		/* A CA certificate lives for years: a share of that would alarm too early, so only durations count. */
-		enum level chain = left_level(rules, certificate->chain_not_after_unix_s - now_unix_s, -1);
-
-		if (chain > level)
-			level = chain;
-	}
-	*reason = level == LEVEL_OK ? REASON_OK : REASON_CERT_EXPIRING;
-	return level;
+		find(&worst, LEVEL_CRITICAL, certificate->verdict);
+	find(&worst, left_level(rules, left_s, lifetime_s), REASON_CERT_EXPIRING);
+	if (certificate->weak_leaf != REASON_OK)
+		find(&worst, rules->certificate_weak, certificate->weak_leaf);
+	if (!rules->certificate_leaf_only)
+		find_in_chain(rules, certificate, now_unix_s, &worst);
+	*reason = worst.reason;
+	return worst.level;
 }
 
 static struct seen_certificate *find_certificate(struct standing *standing, const uint8_t *fingerprint)

@@ -65,7 +65,7 @@ enum reason tls_session_failure(const struct tls_session *session, const char **
 /* What was shown, also after a failure in which the certificate had already come; present is false if none had. */
 void tls_session_certificate(const struct tls_session *session, struct certificate *certificate);
 /* Heap copies for people; the caller frees with tls_facts_free(). NULL if nothing was shown. */
-struct tls_facts *tls_session_facts(const struct tls_session *session);
+struct tls_facts *tls_session_facts(struct tls_session *session);
 /* Sends close_notify if it can without waiting; never blocks. */
 void tls_session_goodbye(struct tls_session *session);
 void tls_session_free(struct tls_session *session); /* NULL is fine */

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+#include <check.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+
+#include "lib/base/str.h"
+#include "lib/io/cert.h"
+#include "tests/tls_world.h"
+
+enum { SHOWN_MAX = 4 };
+
+struct seen {
+	struct certificate certificate;
+	struct tls_facts *facts;
+};
+
+static void seen_auto(struct seen *seen)
+{
+	tls_facts_free(seen->facts);
+}
+
+static struct seen look(struct world *world, const struct made *leaf, const struct made *const *others, size_t count,
+			const struct tls_wish *wish)
+{
+	AUTO(peer) struct peer peer = { 0 };
+	struct tls_session *session;
+	struct seen seen;
+
+	peer_init(&peer, leaf, others, count);
+	peer_listen(&peer);
+	session = session_open(world->context, peer.near, wish);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	tls_session_certificate(session, &seen.certificate);
+	seen.facts = tls_session_facts(session);
+	tls_session_free(session);
+	return seen;
+}
+
+/* What is shown and not needed */
+
+enum extra { NOTHING, OLD_CROSS_ROOT, OLD_TWIN_FIRST, OLD_STRANGER, ONLY_OLD_TWIN };
+
+static const struct extra_row {
+	const char *what;
+	enum extra extra;
+	const char *full;
+	const char *off;
+	const char *text; /* NULL: none */
+} extra_rows[] = {
+	{ "nothing else", NOTHING, "ok", "ok", NULL },
+	{ "the root cross-signed by one that has ended", OLD_CROSS_ROOT, "ok", "ok", NULL },
+	{ "the intermediate as it was before, then as it is", OLD_TWIN_FIRST, "ok", "ok", NULL },
+	{ "an old certificate that has nothing to do with it", OLD_STRANGER, "ok", "ok", NULL },
+	{ "the intermediate that clients need has ended", ONLY_OLD_TWIN, "cert_expired", "cert_expired",
+	  "certificate has expired: CN=Between,O=Example (certificate 1 above the server's)" },
+};
+
+static struct made make_extra(const struct world *world, enum extra extra)
+{
+	struct cert_plan plan = { .cn = "Between", .issuer = &world->root, .ca = true, .key = world->between.key,
+				  .not_before_unix_s = noon - 900 * day, .not_after_unix_s = noon - 5 * day };
+
+	if (extra == OLD_CROSS_ROOT) {
+		plan.cn = "Root";
+		plan.issuer = &world->stranger;
+		plan.key = world->root.key;
+	} else if (extra == OLD_STRANGER) {
+		plan.cn = "Somebody";
+		plan.issuer = NULL;
+		plan.key = NULL;
+	}
+	return make_cert(&plan);
+}
+
+START_TEST(only_what_clients_need_is_judged)
+{
+	const struct extra_row *row = &extra_rows[_i];
+	AUTO(world) struct world world;
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(made) struct made extra = { 0 };
+	const struct made *shown[SHOWN_MAX] = { NULL };
+
+	world_init(&world);
+	leaf = make_leaf(&world.between, "DNS:shop.example.com");
+	extra = make_extra(&world, row->extra);
+	shown[row->extra == OLD_TWIN_FIRST ? 1 : 0] = row->extra != ONLY_OLD_TWIN ? &world.between : NULL;
+	shown[row->extra == OLD_TWIN_FIRST ? 0 : 1] = row->extra != NOTHING ? &extra : NULL;
+	for (enum verify verify = VERIFY_FULL; verify <= VERIFY_OFF; verify += 2) {
+		const struct tls_wish wish = { .server_name = "shop.example.com", .verify = verify };
+		AUTO(seen) struct seen seen = look(&world, &leaf, shown, SHOWN_MAX, &wish);
+		const char *expected = verify == VERIFY_FULL ? row->full : row->off;
+
+		ck_assert_msg(strcmp(reason_name(seen.certificate.verdict), expected) == 0, "%s: %s", row->what,
+			      reason_name(seen.certificate.verdict));
+		ck_assert_msg(str_equal(seen.facts->verify_text, row->text), "%s: %s", row->what,
+			      seen.facts->verify_text);
+		ck_assert_int_eq(seen.certificate.chain_not_after_unix_s,
+				 row->text != NULL ? noon - 5 * day : noon + 1000 * day);
+		ck_assert_uint_eq(seen.facts->verified_count, 3);
+		ck_assert_str_eq(seen.facts->verified[2].subject, "CN=Root,O=Example");
+		ck_assert(seen.facts->verified[2].self_signed && seen.facts->verified[2].ca);
+		ck_assert(!seen.facts->verified[0].ca && !seen.facts->verified[0].self_signed);
+		ck_assert_int_eq(seen.facts->verified[0].key_bits, 256);
+		ck_assert_int_eq(seen.facts->verified[0].strength_bits, 128);
+	}
+}
+END_TEST
+
+/* What is missing */
+
+static void add_issuer_url(X509 *x509)
+{
+	made_add_extension(x509, NID_info_access,
+			   "OCSP;URI:http://ocsp.example.com/,caIssuers;URI:http://ca.example.com/between.der");
+}
+
+static const struct {
+	const char *what;
+	bool by_root_of_nobody; /* an intermediate of it is shown */
+	bool url;
+	const char *text;
+} missing_rows[] = {
+	{ "an intermediate", false, false,
+	  "an intermediate is missing: the issuer of the certificate, CN=Between,O=Example, is neither shown by the server "
+	  "nor trusted" },
+	{ "an intermediate that says where it is", false, true,
+	  "an intermediate is missing: the issuer of the certificate, CN=Between,O=Example, is neither shown by the server "
+	  "nor trusted (it is at http://ca.example.com/between.der)" },
+	{ "the root", true, false,
+	  "an intermediate is missing, or the root is not trusted: the issuer of the last certificate shown, "
+	  "CN=Stranger,O=Example, is neither shown by the server nor trusted" },
+};
+
+START_TEST(what_is_missing_is_named)
+{
+	AUTO(world) struct world world;
+	AUTO(made) struct made between = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	const struct made *shown[] = { missing_rows[_i].by_root_of_nobody ? &between : NULL };
+
+	world_init(&world);
+	between = make_ca("Other", &world.stranger, noon + 100 * day);
+	leaf = make_cert(&(struct cert_plan){
+		.cn = "leaf", .issuer = missing_rows[_i].by_root_of_nobody ? &between : &world.between,
+		.sans = "DNS:shop.example.com", .not_before_unix_s = noon - day, .not_after_unix_s = noon + 80 * day,
+		.finish = missing_rows[_i].url ? add_issuer_url : NULL });
+	for (int again = 0; again < 2; again++) { /* from the cache too */
+		AUTO(seen) struct seen seen = look(&world, &leaf, shown, 1, &shop);
+
+		ck_assert_int_eq(seen.certificate.verdict, REASON_CERT_UNTRUSTED);
+		ck_assert_msg(str_equal(seen.facts->verify_text, missing_rows[_i].text), "%s: %s",
+			      missing_rows[_i].what, seen.facts->verify_text);
+		ck_assert_uint_eq(seen.facts->verified_count, 0);
+	}
+}
+END_TEST
+
+/* Whose it is */
+
+static const struct {
+	const char *sans;
+	const char *server_name;
+	const char *text;
+} name_rows[] = {
+	{ "DNS:a.example,DNS:*.b.example,IP:192.0.2.1", "shop.example.com",
+	  "hostname mismatch: it is for a.example, *.b.example, IP:192.0.2.1, not for shop.example.com" },
+	{ "DNS:a,DNS:b,DNS:c,DNS:d,DNS:e,DNS:f,DNS:g", "shop.example.com",
+	  "hostname mismatch: it is for a, b, c, d, e and 2 more, not for shop.example.com" },
+	{ NULL, "shop.example.com", "hostname mismatch: it is for CN=leaf,O=Example, not for shop.example.com" },
+	{ "IP:192.0.2.1", "192.0.2.2", "IP address mismatch: it is for IP:192.0.2.1, not for 192.0.2.2" },
+};
+
+START_TEST(a_wrong_name_says_whose_it_is)
+{
+	const struct tls_wish wish = { .server_name = name_rows[_i].server_name, .verify = VERIFY_FULL };
+	AUTO(world) struct world world;
+	AUTO(made) struct made leaf = { 0 };
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, name_rows[_i].sans);
+	AUTO(seen) struct seen seen = look(&world, &leaf, NULL, 0, &wish);
+
+	ck_assert_int_eq(seen.certificate.verdict, REASON_CERT_HOSTNAME);
+	ck_assert_str_eq(seen.facts->verify_text, name_rows[_i].text);
+}
+END_TEST
+
+/* Weak ones */
+
+static const struct weak_row {
+	const char *what;
+	int leaf_rsa_bits;     /* 0: P-256 */
+	const char *between_curve; /* a server's own of a curve that small nobody agrees on */
+	const char *leaf_digest;
+	int between_rsa_bits;
+	const char *between_digest;
+	bool untrusted;        /* by a root that nobody trusts, which is shown, signed with SHA-1 by itself */
+	const char *leaf;
+	const char *chain;
+	const char *text;
+} weak_rows[] = {
+	{ "all strong", 0, NULL, NULL, 0, NULL, false, "ok", "ok", NULL },
+	{ "RSA 1024", 1024, NULL, NULL, 0, NULL, false, "cert_weak_key", "ok", "RSA 1024: CN=leaf,O=Example" },
+	{ "RSA 2048", 2048, NULL, NULL, 0, NULL, false, "ok", "ok", NULL },
+	{ "EC of 192 bits", 0, "prime192v1", NULL, 0, NULL, false, "ok", "cert_weak_key",
+	  "EC P-192: CN=Between,O=Example (certificate 1 above the server's)" },
+	{ "EC of 224 bits", 0, "secp224r1", NULL, 0, NULL, false, "ok", "ok", NULL },
+	{ "signed with SHA-1", 0, NULL, "SHA1", 0, NULL, false, "cert_weak_signature", "ok",
+	  "ecdsa-with-SHA1: CN=leaf,O=Example" },
+	{ "intermediate signed with SHA-1", 0, NULL, NULL, 0, "SHA1", false, "ok", "cert_weak_signature",
+	  "ecdsa-with-SHA1: CN=Between,O=Example (certificate 1 above the server's)" },
+	{ "intermediate with RSA 1024", 0, NULL, NULL, 1024, NULL, false, "ok", "cert_weak_key",
+	  "RSA 1024: CN=Between,O=Example (certificate 1 above the server's)" },
+	{ "signed with MD5 by RSA 1024", 0, NULL, "MD5", 1024, NULL, false, "cert_weak_signature", "cert_weak_key",
+	  "md5WithRSAEncryption: CN=leaf,O=Example" },
+	{ "a root's own signature proves nothing", 0, NULL, NULL, 0, NULL, true, "ok", "ok", NULL },
+};
+
+static struct made make_weak(const char *cn, const struct made *issuer, bool ca, int rsa_bits, const char *curve,
+			     const char *digest)
+{
+	EVP_PKEY *key = rsa_bits > 0 ? EVP_RSA_gen((unsigned int)rsa_bits) : EVP_EC_gen(curve != NULL ? curve : "P-256");
+	struct made made = make_cert(&(struct cert_plan){
+		.cn = cn, .issuer = issuer, .ca = ca, .sans = ca ? NULL : "DNS:shop.example.com", .key = key,
+		.digest = digest != NULL ? EVP_get_digestbyname(digest) : NULL, .not_before_unix_s = noon - day,
+		.not_after_unix_s = noon + 80 * day });
+
+	EVP_PKEY_free(key);
+	return made;
+}
+
+START_TEST(weak_certificates_are_told_apart)
+{
+	const struct weak_row *row = &weak_rows[_i];
+	AUTO(world) struct world world;
+	AUTO(made) struct made root = { 0 };
+	AUTO(made) struct made between = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	const struct made *shown[] = { &between, &root };
+
+	world_init(&world);
+	root = make_weak("Old Root", NULL, true, 0, NULL, "SHA1");
+	between = make_weak("Between", row->untrusted ? &root : &world.root, true, row->between_rsa_bits,
+			    row->between_curve, row->between_digest);
+	leaf = make_weak("leaf", &between, false, row->leaf_rsa_bits, NULL, row->leaf_digest);
+	for (enum verify verify = VERIFY_FULL; verify <= VERIFY_OFF; verify += 2) {
+		const struct tls_wish wish = { .server_name = "shop.example.com", .verify = verify };
+		AUTO(seen) struct seen seen = look(&world, &leaf, shown, 2, &wish);
+
+		ck_assert_msg(strcmp(reason_name(seen.certificate.weak_leaf), row->leaf) == 0, "%s: %s", row->what,
+			      reason_name(seen.certificate.weak_leaf));
+		ck_assert_msg(strcmp(reason_name(seen.certificate.weak_chain), row->chain) == 0, "%s: %s", row->what,
+			      reason_name(seen.certificate.weak_chain));
+		ck_assert_msg(str_equal(seen.facts->weak_text, row->text), "%s: %s", row->what,
+			      seen.facts->weak_text);
+		ck_assert_int_eq(seen.certificate.verdict,
+				 row->untrusted && verify == VERIFY_FULL ? REASON_CERT_UNTRUSTED : REASON_OK);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("tls_verdict");
+	TCase *tests = tcase_create("tls_verdict");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_set_timeout(tests, 30);
+	tcase_add_loop_test(tests, only_what_clients_need_is_judged, 0, ROWS(extra_rows));
+	tcase_add_loop_test(tests, what_is_missing_is_named, 0, ROWS(missing_rows));
+	tcase_add_loop_test(tests, a_wrong_name_says_whose_it_is, 0, ROWS(name_rows));
+	tcase_add_loop_test(tests, weak_certificates_are_told_apart, 0, ROWS(weak_rows));
+	suite_add_tcase(suite, tests);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
