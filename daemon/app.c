@@ -416,6 +416,8 @@ void app_drop_checks(void *arg, struct target *target, const struct target_confi
 		drop_check(arg, target, CHECK_LATENCY);
 	if (!next->tls || !next->rules.certificate)
 		drop_check(arg, target, CHECK_CERTIFICATE);
+	if (!next->tls || !next->rules.tls_required)
+		drop_check(arg, target, CHECK_TLS);
 }
 
 /* Puts a generation to work: board, routes, senders, probers, in this order, so that no result finds a stranger. */

@@ -237,7 +237,7 @@ static void drop_what_is_not_watched(struct app *app, const struct store_state *
  * back, and is looked at each hour. */
 static void forget_untold_levels(struct app *app)
 {
-	static const enum check checks[] = { CHECK_AVAILABILITY, CHECK_LATENCY };
+	static const enum check checks[] = { CHECK_AVAILABILITY, CHECK_LATENCY, CHECK_TLS };
 	struct target *target, *next;
 
 	HASH_ITER(by_name, app->board.names, target, next)

@@ -464,6 +464,11 @@ static const char *facts_text(const struct tls_facts *facts, enum reason reason)
 	switch (reason) {
 	case REASON_CERT_EXPIRING:
 		return NULL;
+	case REASON_TLS_VERSION:
+	case REASON_TLS_CIPHER:
+	case REASON_TLS_ALPN:
+	case REASON_TLS_GROUP:
+		return facts->tls_text;
 	case REASON_CERT_WEAK_KEY:
 	case REASON_CERT_WEAK_SIGNATURE:
 		return facts->weak_text;
@@ -481,14 +486,14 @@ static void take_circumstances(struct ledger *ledger, struct incident *incident)
 	if (!ledger->options.subject(ledger->options.arg, incident->target, &subject))
 		return;
 	incident->phase = incident->check == CHECK_AVAILABILITY ? subject.phase : PHASE_TOTAL;
-	if (incident->check == CHECK_CERTIFICATE)
+	if (incident->check == CHECK_CERTIFICATE || incident->check == CHECK_TLS)
 		incident->phase = PHASE_TLS;
 	free(TAKE(incident->detail));
 	/* "connection refused: Connection refused" tells nothing twice. */
 	if (incident->check == CHECK_AVAILABILITY && subject.detail != NULL &&
 	    strcasecmp(subject.detail, reason_text(incident->reason)) != 0)
 		incident->detail = mem_strdup(subject.detail);
-	else if (incident->check == CHECK_CERTIFICATE && subject.facts != NULL)
+	else if ((incident->check == CHECK_CERTIFICATE || incident->check == CHECK_TLS) && subject.facts != NULL)
 		incident->detail = mem_strdup(facts_text(subject.facts, incident->reason));
 	if (subject.reached != NULL && subject.reached->family != 0) {
 		address_print(subject.reached, address);

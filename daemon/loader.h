@@ -35,6 +35,7 @@ struct generation {
 	size_t prober_count;
 	struct tls_trust **trusts;      /* by index of config->trust */
 	struct tls_context **contexts;  /* [prober * trust_count + trust]; NULL where no target needs it */
+	struct tls_offer **offers;      /* by index of config->targets; NULL where it is all */
 	uint32_t next_id;
 	struct reload_summary summary;  /* against the previous generation */
 };

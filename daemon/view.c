@@ -81,6 +81,8 @@ static bool has_check(const struct watched *watched, enum check check)
 		return rules->latency_warning_us > 0 || rules->latency_critical_us > 0;
 	case CHECK_CERTIFICATE:
 		return watched->config->tls && rules->certificate;
+	case CHECK_TLS:
+		return watched->config->tls && rules->tls_required;
 	default:
 		return false;
 	}
@@ -275,6 +277,7 @@ char *view_certificate(const struct tls_facts *facts)
 	json_key_bool(&w, "client_certificate_asked", facts->asked);
 	json_key_string(&w, "verify", facts->verify_text);
 	json_key_string(&w, "weak", facts->weak_text);
+	json_key_string(&w, "required", facts->tls_text);
 	json_key_int(&w, "chain_total", (int64_t)facts->chain_total);
 	write_certificates(&w, "chain", facts->chain, facts->chain_count);
 	write_certificates(&w, "verified", facts->verified, facts->verified_count);

@@ -235,6 +235,58 @@ START_TEST(test_latency_of_a_phase_and_without_thresholds)
 }
 END_TEST
 
+/* + as required, v another version, a another protocol, . no handshake. Levels: o, w. */
+struct tls_row {
+	const char *what;
+	const char *probes;
+	const char *levels;
+	const char *changes; /* v and a: opened or changed with that reason, o: ended */
+};
+
+static const struct tls_row tls_rows[] = {
+	{ "as required", "+++", "ooo", "" },
+	{ "third in a row", "+vvvv", "oooww", "v" },
+	{ "two are not three", "vv+vv+", "oooooo", "" },
+	{ "a failed handshake says nothing", "vv..v", "oooow", "v" },
+	{ "two successes end it", "vvv+v++", "oowwwwo", "vo" },
+	{ "another reason is noted", "vvvaa", "oowww", "va" },
+};
+
+START_TEST(test_tls)
+{
+	const struct tls_row *row = &tls_rows[_i];
+	struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	char levels[32] = "", told[32] = "";
+	size_t told_count = 0;
+
+	rules.certificate = false;
+	rules.tls_required = true;
+	rules.tls_level = LEVEL_WARNING;
+	for (size_t i = 0; row->probes[i] != '\0'; i++) {
+		struct result result;
+		struct changes changes;
+
+		probe('+', i, &result);
+		result.certificate.agreed = row->probes[i] != '.';
+		result.certificate.tls = row->probes[i] == 'v' ? REASON_TLS_VERSION :
+					 row->probes[i] == 'a' ? REASON_TLS_ALPN :
+								 REASON_OK;
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		levels[i] = "ow?C"[standing.checks[CHECK_TLS].level];
+		for (size_t j = 0; j < changes.count; j++)
+			if (changes.list[j].check == CHECK_TLS)
+				told[told_count++] = changes.list[j].reason == REASON_TLS_VERSION ? 'v' :
+						     changes.list[j].reason == REASON_TLS_ALPN	  ? 'a' :
+												    'o';
+	}
+	ck_assert_msg(strcmp(levels, row->levels) == 0, "%s: %s gives %s, not %s", row->what, row->probes, levels,
+		      row->levels);
+	ck_assert_msg(strcmp(told, row->changes) == 0, "%s: %s tells %s, not %s", row->what, row->probes, told,
+		      row->changes);
+}
+END_TEST
+
 /* Certificates */
 
 struct bound_row {
@@ -471,6 +523,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_latency, 0, ROWS(latency_rows));
 	tcase_add_test(tests, test_latency_of_a_phase_and_without_thresholds);
 	tcase_add_loop_test(tests, test_certificate_bounds, 0, ROWS(bound_rows));
+	tcase_add_loop_test(tests, test_tls, 0, (int)(sizeof(tls_rows) / sizeof(tls_rows[0])));
 	tcase_add_test(tests, test_certificate_chain_and_verdict);
 	tcase_add_loop_test(tests, test_the_worst_finding_decides, 0,
 			    (int)(sizeof(finding_rows) / sizeof(finding_rows[0])));

@@ -141,6 +141,129 @@ START_TEST(a_name_too_long_is_refused)
 }
 END_TEST
 
+/* What is offered, and what must have been agreed on */
+
+static int pick_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_bytes, const unsigned char *in,
+		     unsigned int in_bytes, void *arg)
+{
+	unsigned char *picked = NULL;
+
+	(void)ssl;
+	if (SSL_select_next_proto(&picked, out_bytes, arg, (unsigned int)strlen(arg), in, in_bytes) !=
+	    OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_NOACK;
+	*out = picked;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static const struct agreed_row {
+	const char *what;
+	enum tls_version server_max;
+	const char *server_alpn; /* as on the wire; NULL: it knows none */
+	enum tls_version max;
+	const char *ciphers;
+	const char *alpn;        /* offered; NULL: none */
+	struct tls_requirement require;
+	const char *agreed;
+	const char *reason;
+	const char *text;
+} agreed_rows[] = {
+	{ "all is offered, nothing required", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { 0 },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "nothing newer than 1.2", TLS_1_3, NULL, TLS_1_2, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL, { 0 },
+	  "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok", NULL },
+	{ "one suite of 1.3 alone", TLS_1_3, NULL, TLS_1_3, "TLS_CHACHA20_POLY1305_SHA256", NULL, { 0 },
+	  "TLS 1.3 TLS_CHACHA20_POLY1305_SHA256 x25519 -", "ok", NULL },
+	{ "older ones by list leave 1.3 as it is", TLS_1_3, NULL, TLS_1_3, "ECDHE+AESGCM:!aNULL", NULL, { 0 },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "a protocol is agreed on", TLS_1_3, "\2h2", TLS_1_3, NULL, "h2", { 0 },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 h2", "ok", NULL },
+	{ "new enough", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL, { .version = TLS_1_2 },
+	  "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok", NULL },
+	{ "too old", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL, { .version = TLS_1_3 },
+	  "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "tls_version",
+	  "TLS 1.2, at least TLS 1.3 is required" },
+	{ "much too old", TLS_1_0, NULL, TLS_1_3, "AES128-SHA:ECDHE-ECDSA-AES128-SHA", NULL, { .version = TLS_1_2 },
+	  "TLS 1.0 TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA x25519 -", "tls_version",
+	  "TLS 1.0, at least TLS 1.2 is required" },
+	{ "the protocol required", TLS_1_3, "\2h2\3foo", TLS_1_3, NULL, "h2", { .alpn = "h2" },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 h2", "ok", NULL },
+	{ "another protocol", TLS_1_3, "\3foo\2h2", TLS_1_3, NULL, "foo", { .alpn = "h2" },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 foo", "tls_alpn", "foo, h2 is required" },
+	{ "no protocol", TLS_1_3, NULL, TLS_1_3, NULL, "h2", { .alpn = "h2" },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_alpn", "none, h2 is required" },
+};
+
+START_TEST(what_is_agreed_on_is_told_and_judged)
+{
+	static const int versions[] = { TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION, TLS1_3_VERSION };
+	const struct agreed_row *row = &agreed_rows[_i];
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(facts) struct tls_facts *facts = NULL;
+	AUTO(string) char *agreed = NULL;
+	struct error err = { 0 };
+	struct tls_offer *offer = tls_offer_new(row->max, row->ciphers, &row->alpn, row->alpn != NULL, &err);
+	const struct tls_wish wish = { .server_name = "shop.example.com", .offer = offer, .require = row->require };
+	struct certificate certificate;
+	struct tls_session *session;
+
+	ck_assert_msg(offer != NULL, "%s: %s", row->what, err.text);
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	peer_init(&peer, &leaf, NULL, 0);
+	SSL_CTX_set_max_proto_version(peer.ctx, versions[row->server_max]);
+	if (row->server_alpn != NULL)
+		SSL_CTX_set_alpn_select_cb(peer.ctx, pick_alpn, (void *)row->server_alpn);
+	peer_listen(&peer);
+	session = session_open(world.context, peer.near, &wish);
+	tls_session_certificate(session, &certificate);
+	ck_assert_uint_eq(certificate.agreed, 0);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	tls_session_certificate(session, &certificate);
+	facts = tls_session_facts(session);
+	tls_session_free(session);
+	tls_offer_free(offer);
+	agreed = mem_printf("%s %s %s %s", facts->version, facts->cipher, facts->group,
+			    facts->alpn != NULL ? facts->alpn : "-");
+	ck_assert_str_eq(agreed, row->agreed);
+	ck_assert_str_eq(reason_name(certificate.tls), row->reason);
+	ck_assert_msg(str_equal(facts->tls_text, row->text), "%s: %s", row->what, facts->tls_text);
+	ck_assert_uint_ne(certificate.agreed, 0);
+}
+END_TEST
+
+static const struct {
+	enum tls_version max;
+	const char *ciphers;
+	const char *text; /* NULL: it is fine */
+} offer_rows[] = {
+	{ TLS_1_3, "ALL", NULL },
+	{ TLS_1_3, "HIGH:!aNULL:!RC4:-SHA1:+AES:@STRENGTH", NULL },
+	{ TLS_1_3, "ECDHE-RSA-AES128-GCM-SHA256, TLS_AES_128_GCM_SHA256", NULL },
+	{ TLS_1_2, "ECDHE+AESGCM", NULL },
+	{ TLS_1_3, "", "names no cipher" },
+	{ TLS_1_3, "ECDHE-RSA-AES128-GCM-SHA265", "no cipher is called \"ECDHE-RSA-AES128-GCM-SHA265\"" },
+	{ TLS_1_3, "ALL:NONSENSE", "no cipher is called \"NONSENSE\"" },
+	{ TLS_1_3, "TLS_AES_128_GCM", "there is no TLS 1.3 cipher suite \"TLS_AES_128_GCM\"" },
+	{ TLS_1_3, "ALL:!ALL", "no cipher is left of this list" },
+	{ TLS_1_2, "TLS_AES_128_GCM_SHA256", "names only suites of TLS 1.3, which max_version does not allow" },
+};
+
+START_TEST(a_list_of_ciphers_is_checked)
+{
+	struct error err = { 0 };
+	struct tls_offer *offer = tls_offer_new(offer_rows[_i].max, offer_rows[_i].ciphers, NULL, 0, &err);
+
+	ck_assert_msg((offer == NULL) == (offer_rows[_i].text != NULL), "%s: %s", offer_rows[_i].ciphers, err.text);
+	if (offer == NULL)
+		ck_assert_str_eq(err.text, offer_rows[_i].text);
+	tls_offer_free(offer);
+	ck_assert_uint_eq(ERR_peek_error(), 0);
+}
+END_TEST
+
 /* Verdicts */
 
 enum issuer { BY_BETWEEN, BY_ROOT, BY_STRANGER, BY_ITSELF };
@@ -1059,6 +1182,8 @@ static void add_all(TCase *tcase)
 	tcase_add_test(tcase, a_server_that_hangs_up_at_once);
 	tcase_add_test(tcase, a_server_that_resets);
 	tcase_add_test(tcase, a_server_without_a_common_version);
+	tcase_add_loop_test(tcase, what_is_agreed_on_is_told_and_judged, 0, ROWS(agreed_rows));
+	tcase_add_loop_test(tcase, a_list_of_ciphers_is_checked, 0, ROWS(offer_rows));
 	tcase_add_test(tcase, facts_come_although_a_client_certificate_is_demanded);
 	tcase_add_loop_test(tcase, byte_by_byte_and_cut_anywhere, 0, 2);
 	tcase_add_test(tcase, a_forged_signature_is_a_verdict_too);

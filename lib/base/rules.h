@@ -15,6 +15,8 @@
 
 enum verify { VERIFY_FULL, VERIFY_CHAIN, VERIFY_OFF };
 
+enum tls_version { TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3 };
+
 /* A bound on time left: what is smaller of the two counts; 0 = not given. Percent is of the lifetime, leaf only. */
 struct expiry_bound {
 	int percent;
@@ -37,6 +39,9 @@ struct rules {
 	bool certificate_leaf_only; /* scope: leaf */
 	enum level certificate_weak; /* of a weak key or signature; LEVEL_OK: all the same to us */
 	enum verify verify;
+	/* tls.require */
+	bool tls_required;    /* judged at all */
+	enum level tls_level; /* of what is not as required */
 };
 
 enum group_key {

@@ -405,7 +405,39 @@ static uint64_t identity(const struct config *config, const struct target_config
 	hash = str_hash(&target->rules.verify, sizeof(target->rules.verify), hash);
 	for (size_t i = 0; i < trust->file_count; i++)
 		hash = hash_text(hash, trust->files[i]);
+	hash = str_hash(&target->max_version, sizeof(target->max_version), hash);
+	hash = hash_text(hash, target->ciphers);
+	for (size_t i = 0; i < target->alpn_count; i++)
+		hash = hash_text(hash, target->alpn[i]);
 	return hash;
+}
+
+static bool offers_alpn(const struct target_config *target, const char *protocol)
+{
+	for (size_t i = 0; i < target->alpn_count; i++)
+		if (strcmp(target->alpn[i], protocol) == 0)
+			return true;
+	return false;
+}
+
+/* What is required has to be offered. */
+static void finish_tls(struct making *making, struct target_config *target)
+{
+	struct path path = { making->path, "tls.require", 0 };
+	struct node *node = layer_get(&schema_target, &making->all, "tls.require");
+
+	if (!target->tls || !target->rules.tls_required || node->bad)
+		return;
+	if (target->require.version > target->max_version)
+		mistake(making->load, node, &path, "a version above max_version cannot be agreed on");
+	if (target->require.alpn == NULL || offers_alpn(target, target->require.alpn))
+		return;
+	if (target->alpn_count > 0) {
+		mistake(making->load, node, &path, "\"%s\" is not among what tls.alpn offers", target->require.alpn);
+		return;
+	}
+	target->alpn = mem_array(1, sizeof(*target->alpn));
+	target->alpn[target->alpn_count++] = mem_strdup(target->require.alpn);
 }
 
 static void finish_target(struct making *making, struct target_config *target)
@@ -421,6 +453,7 @@ static void finish_target(struct making *making, struct target_config *target)
 		return;
 	if (target->tls && target->server_name == NULL)
 		target->server_name = mem_strdup(target->host);
+	finish_tls(making, target);
 	note_port(making, target);
 	target->identity = identity(making->load->config, target);
 }

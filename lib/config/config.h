@@ -48,6 +48,12 @@ struct trust_config {
 	char *path;
 };
 
+/* What a handshake must have come to; rules say whether and how bad it is if not. NULL: anything. */
+struct require_config {
+	enum tls_version version;
+	char *alpn;
+};
+
 struct target_config {
 	char *name;
 	char *address;         /* as written, "shop.example.com:443" */
@@ -66,6 +72,11 @@ struct target_config {
 	bool tls;
 	char *server_name;     /* SNI and the name verified; an IP literal here means no SNI and an IP SAN */
 	size_t trust;          /* index into config->trust */
+	enum tls_version max_version;
+	char *ciphers;         /* what is offered; NULL: all */
+	char **alpn;
+	size_t alpn_count;
+	struct require_config require;
 	struct rules rules;
 	char **send_to;        /* instead of the routes, if send_to_set; may be empty: nobody told */
 	size_t send_to_count;
@@ -156,6 +167,8 @@ struct config_env {
 	const char *(*variable)(const char *name, void *arg); /* NULL: no such variable */
 	void *arg;
 	const char *credentials_directory; /* NULL: none */
+	/* Whether `text` is a list of ciphers; NULL: any text is taken for one. */
+	bool (*check_ciphers)(const char *text, struct error *err);
 	bool lenient;          /* --check outside the unit: a missing credential or variable is a note */
 };
 

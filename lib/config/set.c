@@ -832,3 +832,13 @@ void set_workers(const struct spot *spot, struct node *node)
 	if (text != NULL && strcmp(text, "auto") != 0)
 		set_count(spot, node);
 }
+
+const char *set_checked_text(const struct spot *spot, struct node *node, const struct path *path)
+{
+	return checked_text(spot, node, path);
+}
+
+int set_word_index(const struct spot *spot, struct node *node, const char *text)
+{
+	return word_index(spot, node, text);
+}

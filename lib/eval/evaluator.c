@@ -164,6 +164,32 @@ static void judge_latency(const struct rules *rules, struct standing *standing, 
 		turn(standing, changes, CHECK_LATENCY, level, REASON_LATENCY_HIGH, standing->slow_since_unix_us);
 }
 
+/* TLS */
+
+static void judge_tls(const struct rules *rules, struct standing *standing, const struct result *result,
+		      struct changes *changes)
+{
+	const struct verdict *verdict = &standing->checks[CHECK_TLS];
+	const enum reason reason = result->certificate.tls;
+
+	if (!rules->tls_required || result->certificate.agreed == 0)
+		return;
+	if (reason != REASON_OK && standing->rows.tls_bad == 0)
+		standing->tls_since_unix_us = result->started_unix_us;
+	row_step(&standing->rows.tls_bad, reason != REASON_OK);
+	row_step(&standing->rows.tls_good, reason == REASON_OK);
+	if (reason == REASON_OK) {
+		if (verdict->level != LEVEL_OK && standing->rows.tls_good >= rules->recover)
+			turn(standing, changes, CHECK_TLS, LEVEL_OK, REASON_OK, result->started_unix_us);
+		return;
+	}
+	if (verdict->level == LEVEL_OK && standing->rows.tls_bad < rules->after)
+		return;
+	if (verdict->level != rules->tls_level || verdict->reason != reason)
+		turn(standing, changes, CHECK_TLS, rules->tls_level, reason,
+		     verdict->level == LEVEL_OK ? standing->tls_since_unix_us : verdict->since_unix_us);
+}
+
 /* Certificate */
 
 /* Percent of the lifetime and a duration: the smaller counts. -1: no bound. */
@@ -350,6 +376,7 @@ void evaluator_next(const struct rules *rules, struct standing *standing, const 
 	memset(changes, 0, sizeof(*changes));
 	judge_availability(rules, standing, result, explained, now_unix_us, changes);
 	judge_latency(rules, standing, result, changes);
+	judge_tls(rules, standing, result, changes);
 	judge_certificate(rules, standing, result, now_unix_us, changes);
 	if (!standing->judged && (result->reason == REASON_OK || changes->count > 0))
 		first_verdict(standing, result->started_unix_us);

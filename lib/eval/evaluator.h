@@ -5,6 +5,8 @@
  * availability  `after` failures in a row: critical; then `recover` successes in a row: ok. Trouble of our own neither
  *               confirms nor clears a failure; `after` of them in a row on a good target: unknown.
  * latency       rows of `latency_after` values at or over a threshold; failed probes give no value.
+ * tls           what was agreed on against what is required: rows as of availability, but for handshakes that were
+ *               completed.
  * certificate   judged for each certificate that the target shows, by fingerprint; one leaves the set when `recover`
  *               handshakes in a row did not show it; the level is the worst of the set.
  * Owns: struct standing owns its certificates; standing_done().
@@ -41,10 +43,12 @@ struct standing {
 	bool unknown_opened;     /* the unknown of availability has an incident */
 	struct {
 		int bad, good, ours;                 /* availability */
+		int tls_bad, tls_good;
 		int critical, warning, below, fast;  /* latency: at or over critical; at or over warning; below critical; below warning */
 	} rows;
 	int64_t departed_unix_us;       /* of the first probe of the row of failures, or of our own troubles */
 	int64_t slow_since_unix_us;     /* the same for latency */
+	int64_t tls_since_unix_us;      /* and for tls */
 	struct seen_certificate *certificates;
 	size_t certificate_count;
 	size_t certificate_capacity;

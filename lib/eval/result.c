@@ -52,6 +52,7 @@ void tls_facts_free(struct tls_facts *facts)
 	free(facts->group);
 	free(facts->alpn);
 	free(facts->verify_text);
+	free(facts->tls_text);
 	free(facts->weak_text);
 	free(facts);
 }

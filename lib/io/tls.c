@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include <openssl/err.h>
-#include <openssl/objects.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
@@ -48,7 +47,8 @@ struct tls_session *tls_session_new(struct tls_context *context, int fd, const s
 	session->wish = wish;
 	session->ssl = SSL_new(context->ssl_ctx);
 	if (session->ssl == NULL || SSL_set_fd(session->ssl, fd) != 1 ||
-	    SSL_set_app_data(session->ssl, session) != 1 || !session_set_name(session, wish->server_name)) {
+	    SSL_set_app_data(session->ssl, session) != 1 || !session_set_name(session, wish->server_name) ||
+	    (wish->offer != NULL && !tls_offer_apply(wish->offer, session->ssl))) {
 		error_set(err, "a TLS session cannot be made: %s", tls_library_words());
 		tls_session_free(TAKE(session));
 	}
@@ -185,11 +185,16 @@ static enum tls_step session_step(struct tls_session *session, int status)
 
 enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s)
 {
+	enum tls_step step;
+
 	assert(session->failure == REASON_OK);
 	session->now_unix_s = now_unix_s;
 	ERR_clear_error();
 	errno = 0;
-	return session_step(session, SSL_connect(session->ssl));
+	step = session_step(session, SSL_connect(session->ssl));
+	if (step == TLS_STEP_DONE)
+		agreed_judge(session);
+	return step;
 }
 
 bool tls_session_may_be_refused(const struct tls_session *session)
@@ -218,53 +223,15 @@ void tls_session_certificate(const struct tls_session *session, struct certifica
 	*certificate = session->certificate;
 }
 
-static const char *version_text(const SSL *ssl)
-{
-	switch (SSL_version(ssl)) {
-	case TLS1_VERSION:
-		return "TLS 1.0";
-	case TLS1_1_VERSION:
-		return "TLS 1.1";
-	case TLS1_2_VERSION:
-		return "TLS 1.2";
-	case TLS1_3_VERSION:
-		return "TLS 1.3";
-	default:
-		return SSL_get_version(ssl);
-	}
-}
-
-/* A NID, or what OpenSSL has only a number for; also the hybrid ones, where it has them. */
-static char *group_text(SSL *ssl)
-{
-	long group = SSL_get_negotiated_group(ssl);
-	const char *name = group > 0 ? SSL_group_to_name(ssl, (int)group) : NULL;
-
-	return mem_strdup(name);
-}
-
-static char *alpn_text(const SSL *ssl)
-{
-	const unsigned char *protocol;
-	unsigned int bytes;
-
-	SSL_get0_alpn_selected(ssl, &protocol, &bytes);
-	return bytes > 0 ? str_clean(protocol, bytes, FACT_TEXT_BYTES) : NULL;
-}
-
 struct tls_facts *tls_session_facts(struct tls_session *session)
 {
 	const STACK_OF(X509) *chain = SSL_get_peer_cert_chain(session->ssl);
-	const SSL_CIPHER *cipher = SSL_get_current_cipher(session->ssl);
 	struct tls_facts *facts;
 
 	if (!session->certificate.present || chain == NULL)
 		return NULL;
 	facts = cert_chain_facts(chain);
-	facts->version = mem_strdup(version_text(session->ssl));
-	facts->cipher = cipher == NULL ? NULL : mem_strdup(SSL_CIPHER_standard_name(cipher));
-	facts->group = group_text(session->ssl);
-	facts->alpn = alpn_text(session->ssl);
+	agreed_explain(session, facts);
 	facts->asked = session->asked;
 	facts->verified_not_after_unix_s = session->verdict.verified_not_after_unix_s;
 	verdict_explain(session, facts);

@@ -40,10 +40,28 @@ void tls_trust_free(struct tls_trust *trust);
 struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust, struct error *err);
 void tls_context_free(struct tls_context *context);
 
+/*
+ * What a probe offers, if less than all. ciphers: OpenSSL's list, in which suites of TLS 1.3 go by their names. Those not
+ * named leave TLS 1.3 as it is, but a list of nothing else offers nothing else. NULL: all. err has only a text.
+ * Const, shared by all threads.
+ */
+struct tls_offer;
+struct tls_offer *tls_offer_new(enum tls_version max, const char *ciphers, const char *const *alpn, size_t alpn_count,
+				struct error *err);
+void tls_offer_free(struct tls_offer *offer); /* NULL is fine */
+
+/* What must have been agreed on, judged after the handshake. Zeroed: nothing. */
+struct tls_requirement {
+	enum tls_version version;
+	const char *alpn;          /* NULL: any or none */
+};
+
 struct tls_wish {
 	/* SNI and name to verify, never NULL; for an IP literal no SNI, its IP SAN is verified. */
 	const char *server_name;
 	enum verify verify;
+	const struct tls_offer *offer; /* NULL: all that can show a certificate */
+	struct tls_requirement require;
 };
 
 enum tls_step { TLS_STEP_DONE, TLS_STEP_WANT_READ, TLS_STEP_WANT_WRITE, TLS_STEP_FAILED };

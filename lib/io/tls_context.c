@@ -27,7 +27,7 @@ enum {
 
 /* Whatever can show a certificate is offered, and written out, since the system's openssl.cnf may ask for less. */
 static const char probe_ciphers[] = "ALL:!aNULL:!eNULL";
-static const char probe_ciphersuites[] =
+const char tls_probe_ciphersuites[] =
 	"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:"
 	"TLS_AES_128_CCM_8_SHA256";
 
@@ -319,7 +319,7 @@ static bool context_set_up(SSL_CTX *ctx, const struct tls_trust *trust)
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION) == 1 &&
 	       SSL_CTX_set_max_proto_version(ctx, 0) == 1 &&
 	       SSL_CTX_set_cipher_list(ctx, probe_ciphers) == 1 &&
-	       SSL_CTX_set_ciphersuites(ctx, probe_ciphersuites) == 1;
+	       SSL_CTX_set_ciphersuites(ctx, tls_probe_ciphersuites) == 1;
 }
 
 struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust, struct error *err)

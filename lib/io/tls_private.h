@@ -105,7 +105,16 @@ bool verdict_judge(struct tls_session *session, struct x509_store_ctx_st *store)
 void verdict_explain(struct tls_session *session, struct tls_facts *facts);
 void way_done(struct way *way);
 
+/* tls_agreed.c: after the handshake. */
+void agreed_judge(struct tls_session *session);
+/* Fills facts->version, cipher, group, alpn and tls_text. */
+void agreed_explain(const struct tls_session *session, struct tls_facts *facts);
+
+/* tls_offer.c */
+bool tls_offer_apply(const struct tls_offer *offer, struct ssl_st *ssl); /* false: no memory */
+
 /* tls_context.c */
+extern const char tls_probe_ciphersuites[]; /* all of TLS 1.3 */
 const char *tls_library_words(void); /* of the newest error; empties the queue */
 bool tls_domain_encode(struct tls_domain *domain, struct x509_st *x509, size_t *bytes); /* into domain->der */
 

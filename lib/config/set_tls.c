@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* Setters of the keys under tls and certificate. */
+#include <string.h>
+
+#include "lib/base/mem.h"
+#include "lib/config/load.h"
+#include "lib/config/set.h"
+#include "lib/config/value.h"
+
+enum { ALPN_MAX_BYTES = 255 };
+
+void set_ciphers(const struct spot *spot, struct node *node)
+{
+	const char *text = set_checked_text(spot, node, spot->path);
+	const struct config_env *env = spot->load->env;
+	struct error err;
+
+	if (text == NULL)
+		return;
+	if (env->check_ciphers != NULL && !env->check_ciphers(text, &err))
+		mistake(spot->load, node, spot->path, "%s", err.text);
+	else
+		*(char **)((char *)spot->object + spot->key->offset) = mem_strdup(text);
+}
+
+/* tls.require: a map of its own within that of tls. */
+
+static void require_version(const struct spot *spot, struct node *node, struct target_config *target)
+{
+	const char *text = set_checked_text(spot, node, spot->path);
+	int index = text != NULL ? set_word_index(spot, node, text) : -1;
+
+	if (index >= 0)
+		target->require.version = (enum tls_version)index;
+}
+
+static void require_alpn(const struct spot *spot, struct node *node, struct target_config *target)
+{
+	const char *text = set_checked_text(spot, node, spot->path);
+
+	free(TAKE(target->require.alpn));
+	target->require.alpn = mem_strdup(text);
+}
+
+static void require_level(const struct spot *spot, struct node *node, struct target_config *target)
+{
+	const char *text = set_checked_text(spot, node, spot->path);
+
+	if (text != NULL && set_word_index(spot, node, text) >= 0)
+		level_parse(text, &target->rules.tls_level);
+}
+
+static const struct {
+	struct key key;
+	void (*set)(const struct spot *spot, struct node *node, struct target_config *target);
+} require_keys[] = {
+	{ { .name = "version", .words = (const char *const[]){ "1.0", "1.1", "1.2", "1.3", NULL } }, require_version },
+	{ { .name = "alpn", .max = ALPN_MAX_BYTES }, require_alpn },
+	{ { .name = "level", .words = (const char *const[]){ "warning", "critical", NULL } }, require_level },
+};
+
+enum { REQUIRE_KEYS = sizeof(require_keys) / sizeof(require_keys[0]) };
+
+static void require_one(const struct spot *spot, struct pair *pair)
+{
+	struct path here = { spot->path, pair->key->text, 0 };
+	const char *names[REQUIRE_KEYS + 1] = { NULL };
+	AUTO(string) char *hint = NULL;
+
+	for (size_t i = 0; i < REQUIRE_KEYS; i++) {
+		const struct spot part = { spot->load, &require_keys[i].key, &here, spot->object };
+
+		names[i] = require_keys[i].key.name;
+		if (strcmp(names[i], pair->key->text) == 0) {
+			require_keys[i].set(&part, pair->value, spot->object);
+			return;
+		}
+	}
+	hint = did_you_mean(pair->key->text, names);
+	mistake(spot->load, pair->key, &here, "unknown key%s", hint);
+}
+
+void set_require(const struct spot *spot, struct node *node)
+{
+	struct target_config *target = spot->object;
+	struct error ignored;
+	bool on;
+
+	if (node->kind == NODE_SCALAR && value_switch(node->text, &on, &ignored) && !on)
+		return;
+	if (node->kind != NODE_MAP) {
+		mistake(spot->load, node, spot->path, "must be off or a map of keys");
+		return;
+	}
+	target->rules.tls_required = true;
+	target->rules.tls_level = LEVEL_WARNING;
+	for (uint32_t i = 0; i < node->count; i++)
+		if (!node->pairs[i].key->bad)
+			require_one(spot, &node->pairs[i]);
+}
+
+void done_require(const struct key *key, void *object)
+{
+	struct target_config *target = object;
+
+	(void)key;
+	free(TAKE(target->require.alpn));
+}
