@@ -43,7 +43,7 @@ static void store_certificates(struct app *app, const struct target *target, con
 	if (changes->added == NULL)
 		return;
 	const struct tls_facts *facts = target->watched.facts;
-	AUTO(string) char *text = facts != NULL ? view_certificate(facts) : NULL;
+	AUTO(string) char *text = facts != NULL ? view_certificate(facts, changes->added) : NULL;
 	struct certificate_row row = {
 		.target = name,
 		.first_seen_unix_us = target->watched.last.started_unix_us,
@@ -102,6 +102,10 @@ static void on_result(struct app *app, struct result *result)
 		ledger_change(app->ledger, target->watched.config->name, &changes.list[i]);
 	}
 	store_certificates(app, target, &changes);
+	if (changes.certificate_change != NULL)
+		ledger_notice_certificate(app->ledger, target->watched.config->name, changes.certificate_change,
+					  changes.certificate_explanation);
+	changes_done(&changes);
 	set_pace(app, target);
 }
 

@@ -332,6 +332,7 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 	}
 	if (subject->facts != NULL && subject->facts->chain_count > 0 && shows_certificate(incident, subject->facts)) {
 		fill_certificate(subject->facts, incident->reason, &certificate, fingerprint);
+		certificate.changed = (char *)subject->changed;
 		item.certificate = &certificate;
 	}
 	item.probe_count = subject->probe_count < MESSAGE_PROBES_MAX ? subject->probe_count : MESSAGE_PROBES_MAX;
@@ -343,6 +344,17 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 	free(certificate.chain);
 	free(certificate.tls);
 	return str_take(&text);
+}
+
+static void take_address(struct incident *incident, const struct ledger_subject *subject)
+{
+	char address[ADDRESS_TEXT_BYTES];
+
+	if (subject->reached == NULL || subject->reached->family == 0)
+		return;
+	address_print(subject->reached, address);
+	free(incident->address);
+	incident->address = mem_strdup(address);
 }
 
 struct telling {
@@ -441,6 +453,42 @@ static void tell(struct ledger *ledger, struct entry *entry, enum event_kind eve
 	store_put_incident(ledger_batch(ledger), incident);
 }
 
+void ledger_notice_certificate(struct ledger *ledger, const char *target, const char *story, const char *explanation)
+{
+	/* Nothing stays open and nothing is remembered: an incident without a number that nobody keeps. The certificate
+	 * enters the set in the same batch, so that it is told once. */
+	struct incident incident = {
+		.target = mem_strdup(target),
+		.check = CHECK_CERTIFICATE,
+		.level = LEVEL_WARNING,
+		.reason = REASON_OK,
+		.phase = PHASE_TLS,
+		.detail = mem_printf("certificate changed: %s", story),
+	};
+	struct entry entry = { .incident = &incident };
+	struct ledger_subject subject = { 0 };
+	struct route_subject route_subject;
+	struct telling telling = {
+		.ledger = ledger,
+		.entry = &entry,
+		.event = EVENT_NOTICE,
+		.subject = &subject,
+		.route_subject = &route_subject,
+	};
+	const struct route_table table = route_table(ledger);
+
+	if (ledger->options.subject(ledger->options.arg, target, &subject)) {
+		incident.about = write_about(subject.config);
+		take_address(&incident, &subject);
+	}
+	subject.changed = explanation;
+	fill_subject(ledger, &incident, EVENT_NOTICE, &subject, &route_subject);
+	log_info("%s: %s%s%s", target, incident.detail, explanation != NULL ? ": " : "",
+		 explanation != NULL ? explanation : "");
+	route_each(&table, &route_subject, tell_new, &telling);
+	incident_done(&incident);
+}
+
 static void log_incident(const struct incident *incident, enum log_event event, const char *what)
 {
 	const struct log_fields fields = {
@@ -481,7 +529,6 @@ static const char *facts_text(const struct tls_facts *facts, enum reason reason)
 static void take_circumstances(struct ledger *ledger, struct incident *incident)
 {
 	struct ledger_subject subject = { 0 };
-	char address[ADDRESS_TEXT_BYTES];
 
 	if (!ledger->options.subject(ledger->options.arg, incident->target, &subject))
 		return;
@@ -495,11 +542,7 @@ static void take_circumstances(struct ledger *ledger, struct incident *incident)
 		incident->detail = mem_strdup(subject.detail);
 	else if ((incident->check == CHECK_CERTIFICATE || incident->check == CHECK_TLS) && subject.facts != NULL)
 		incident->detail = mem_strdup(facts_text(subject.facts, incident->reason));
-	if (subject.reached != NULL && subject.reached->family != 0) {
-		address_print(subject.reached, address);
-		free(incident->address);
-		incident->address = mem_strdup(address);
-	}
+	take_address(incident, &subject);
 }
 
 static void take_change(struct incident *incident, const struct change *change)

@@ -45,7 +45,8 @@ static bool rules_equal(const struct rules *a, const struct rules *b)
 	       a->certificate_critical.percent == b->certificate_critical.percent &&
 	       a->certificate_critical.left_s == b->certificate_critical.left_s &&
 	       a->certificate_leaf_only == b->certificate_leaf_only && a->verify == b->verify &&
-	       a->certificate_weak == b->certificate_weak && a->tls_required == b->tls_required &&
+	       a->certificate_weak == b->certificate_weak && a->certificate_changes == b->certificate_changes &&
+	       a->tls_required == b->tls_required &&
 	       a->tls_level == b->tls_level;
 }
 
@@ -54,13 +55,19 @@ static bool requirements_equal(const struct require_config *a, const struct requ
 	return a->version == b->version && str_equal(a->alpn, b->alpn);
 }
 
+static bool pins_equal(const struct target_config *a, const struct target_config *b)
+{
+	return a->pin_count == b->pin_count &&
+	       (a->pin_count == 0 || memcmp(a->pins, b->pins, a->pin_count * sizeof(*a->pins)) == 0);
+}
+
 static bool targets_equal(const struct target_config *a, const struct target_config *b)
 {
 	return a->identity == b->identity && str_equal(a->group, b->group) && labels_equal(a, b) &&
 	       str_equal(a->description, b->description) && str_equal(a->runbook, b->runbook) &&
 	       a->paused == b->paused && a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
 	       a->recheck_ms == b->recheck_ms && rules_equal(&a->rules, &b->rules) &&
-	       requirements_equal(&a->require, &b->require) && send_to_equal(a, b);
+	       requirements_equal(&a->require, &b->require) && pins_equal(a, b) && send_to_equal(a, b);
 }
 
 /* Targets to probers */

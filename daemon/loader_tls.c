@@ -102,6 +102,8 @@ bool loader_tls_plan(struct generation *generation, struct tls_domain *const *do
 		.server_name = target->server_name,
 		.verify = target->rules.verify,
 		.offer = *offer,
+		.pins = (const uint8_t (*)[PIN_BYTES])target->pins,
+		.pin_count = target->pin_count,
 	};
 	if (target->rules.tls_required)
 		plan->wish.require = (struct tls_requirement){

@@ -263,7 +263,7 @@ static void write_certificates(struct json_writer *w, const char *key, const str
 	json_array_end(w);
 }
 
-char *view_certificate(const struct tls_facts *facts)
+char *view_certificate(const struct tls_facts *facts, const struct certificate *certificate)
 {
 	struct str text = { 0 };
 	struct json_writer w;
@@ -278,9 +278,51 @@ char *view_certificate(const struct tls_facts *facts)
 	json_key_string(&w, "verify", facts->verify_text);
 	json_key_string(&w, "weak", facts->weak_text);
 	json_key_string(&w, "required", facts->tls_text);
+	json_key_string(&w, "weak_leaf", reason_name(certificate->weak_leaf));
+	json_key_string(&w, "weak_chain", reason_name(certificate->weak_chain));
 	json_key_int(&w, "chain_total", (int64_t)facts->chain_total);
 	write_certificates(&w, "chain", facts->chain, facts->chain_count);
 	write_certificates(&w, "verified", facts->verified, facts->verified_count);
 	json_object_end(&w);
 	return str_take(&text);
+}
+
+static void read_reason(const struct json *object, const char *key, enum reason *reason)
+{
+	if (!reason_parse(json_get_string(object, key), reason))
+		*reason = REASON_OK;
+}
+
+static struct traits *read_traits(const struct json *leaf, int64_t not_before_unix_s)
+{
+	char *sans[FACT_SAN_MAX];
+	struct certificate_facts facts = {
+		.subject = (char *)json_get_string(leaf, "subject"),
+		.issuer = (char *)json_get_string(leaf, "issuer"),
+		.strength_bits = (int)json_get_int(leaf, "strength_bits", 0),
+		.not_before_unix_s = not_before_unix_s,
+		.sans = sans,
+	};
+	const struct json *list = json_get(leaf, "sans");
+
+	if (facts.subject == NULL || facts.issuer == NULL)
+		return NULL;
+	for (size_t i = 0; i < json_size(list) && facts.san_count < FACT_SAN_MAX; i++) {
+		sans[facts.san_count] = (char *)json_text(json_at(list, i));
+		facts.san_count += sans[facts.san_count] != NULL;
+	}
+	facts.san_total = (size_t)json_get_int(leaf, "san_total", (int64_t)facts.san_count);
+	return traits_new(&facts);
+}
+
+struct traits *view_read_certificate(const char *text, struct certificate *certificate)
+{
+	struct error err;
+	struct json *root = text != NULL ? json_parse(text, strlen(text), &err) : NULL;
+	struct traits *traits = read_traits(json_at(json_get(root, "chain"), 0), certificate->not_before_unix_s);
+
+	read_reason(root, "weak_leaf", &certificate->weak_leaf);
+	read_reason(root, "weak_chain", &certificate->weak_chain);
+	json_free(root);
+	return traits;
 }

@@ -319,6 +319,15 @@ static const struct row mistakes[] = {
 	      "(ms s m h d w y)") },
 	{ TARGET("certificate: {warning: 3d}"),
 	  ONE("3:26: targets[0].certificate.warning: warning must not come later than critical: give both") },
+	{ TARGET("certificate: {changes: some}"),
+	  ONE("3:26: targets[0].certificate.changes: must be one of unusual, all, ignore") },
+	{ TARGET("certificate: {pins: []}"), ONE("3:23: targets[0].certificate.pins: must have 1 to 32 entries") },
+	{ TARGET("certificate: {pins: sha256//AAAA}"), 
+	  ONE("3:23: targets[0].certificate.pins: a pin is sha256// and the base64 of the 32 bytes of a public key's "
+	      "SHA-256") },
+	{ TARGET("certificate: {pins: [sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=, 'sha1//xxxx']}"),
+	  ONE("3:78: targets[0].certificate.pins[1]: a pin is sha256// and the base64 of the 32 bytes of a public "
+	      "key's SHA-256") },
 	{ TARGET("certificate: {weak: unknown}"),
 	  ONE("3:23: targets[0].certificate.weak: must be one of ok, warning, critical") },
 	{ TARGET("certificate: {scope: root}"),
@@ -579,6 +588,8 @@ static char *describe(const struct target_config *target)
 		str_addf(&text, " 1.%d:%s", (int)target->max_version, target->ciphers);
 	for (size_t i = 0; i < target->alpn_count; i++)
 		str_addf(&text, " alpn:%s", target->alpn[i]);
+	for (size_t i = 0; i < target->pin_count; i++)
+		str_addf(&text, " pin:%02x", target->pins[i][0]);
 	if (target->rules.tls_required)
 		str_addf(&text, " must:1.%d,%s,%s", (int)target->require.version,
 			 target->require.alpn != NULL ? target->require.alpn : "any",
@@ -633,6 +644,9 @@ static const struct {
 	  "30s tls/full 0ms/total cert" },
 	{ "what is offered", "tls: {alpn: [h2, spdy/3], max_version: 1.2}", "", "tls: {alpn: imap, ciphers: 'ECDHE:@x'}",
 	  "30s tls/full 0ms/total cert 1.2:ECDHE:@x alpn:imap" },
+	{ "pins replace", "certificate: {pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}", "",
+	  "certificate: {pins: [sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=]}",
+	  "30s tcp/full 0ms/total cert pin:00" },
 	{ "certificate on again", "certificate: off", "", "certificate: on", "30s tcp/full 0ms/total cert" },
 	{ "labels merge", "labels: {a: 1, b: 2}", "p: {labels: {b: 3}}", "profile: p, labels: {c: 4}",
 	  "30s tcp/full 0ms/total cert c=4 b=3 a=1" },
@@ -1074,7 +1088,8 @@ static const char rich[] =
 	"defaults: {interval: 1m, labels: {env: prod}}\n"
 	"profiles:\n"
 	"  https: {tls: on, latency: {warning: 800ms, phase: connect},\n"
-	"    certificate: {warning: 30d, critical: [7d, 5%]}}\n"
+	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all,\n"
+	"      pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}}\n"
 	"targets:\n"
 	"- www.example.com:80\n"
 	"- name: \"shop \\\"x\\\" \xc3\xa9 \\\\ # ${LIST}\"\n"

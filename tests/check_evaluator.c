@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/mem.h"
+#include "lib/base/str.h"
 #include "lib/eval/evaluator.h"
 
 enum { START_S = 1700000000, EVERY_S = 30 };
@@ -415,6 +417,103 @@ START_TEST(test_the_worst_finding_decides)
 }
 END_TEST
 
+/* Certificates that come one after the other; what is told of each, "|" between. Each is "issuer bits begin names...". */
+struct change_row {
+	const char *what;
+	enum certificate_changes changes;
+	const char *shown[6];
+	const char *told;
+	const char *explained;
+};
+
+static const struct change_row change_rows[] = {
+	{ "the first one is no change", CHANGES_ALL, { "A 128 1 x.a" }, "-", "-" },
+	{ "a renewal is nothing unusual", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 x.a" }, "-|-", "-|-" },
+	{ "but one of all", CHANGES_ALL, { "A 128 1 x.a", "A 128 2 x.a" }, "-|another one from the same issuer", "-|-" },
+	{ "nobody is told", CHANGES_IGNORE, { "A 128 1 x.a", "B 80 0 y.a" }, "-|-", "-|-" },
+	{ "another issuer", CHANGES_UNUSUAL, { "A 128 1 x.a", "B 128 2 x.a" }, "-|another issuer",
+	  "-|issued by CN=B instead of CN=A" },
+	{ "is told once", CHANGES_UNUSUAL, { "A 128 1 x.a", "B 128 2 x.a", "A 128 1 x.a", "B 128 2 x.a" },
+	  "-|another issuer|-|-", NULL },
+	{ "and again when it has left the set", CHANGES_UNUSUAL,
+	  { "A 128 1 x.a", "B 128 2 x.a", "B 128 2 x.a", "A 128 1 x.a" },
+	  "-|another issuer|-|another issuer, an old certificate is back", NULL },
+	{ "a weaker key", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 112 2 x.a" }, "-|a weaker key",
+	  "-|a key of 112 bits of strength instead of 128" },
+	{ "a name lost", CHANGES_UNUSUAL, { "A 128 1 x.a y.a", "A 128 2 x.a" }, "-|a name lost", "-|no longer for y.a" },
+	{ "names lost", CHANGES_UNUSUAL, { "A 128 1 a b c d e f g", "A 128 2 g" }, "-|names lost",
+	  "-|no longer for a, b, c, d, e and 1 more" },
+	{ "a name gained", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 X.a y.a" }, "-|-", "-|-" },
+	{ "a wildcard covers one label", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 *.a", "A 128 3 *.b.a" },
+	  "-|-|a name lost", NULL },
+	{ "an old one is back", CHANGES_UNUSUAL, { "A 128 5 x.a", "A 128 2 x.a" }, "-|an old certificate is back", NULL },
+	{ "everything at once", CHANGES_UNUSUAL, { "A 128 5 x.a", "B 80 2 y.a" },
+	  "-|another issuer, a weaker key, a name lost, an old certificate is back", NULL },
+	{ "two nodes: the new one is like one of them", CHANGES_UNUSUAL,
+	  { "A 128 1 x.a", "B 112 2 x.a y.a", "A 128 1 x.a", "B 112 3 x.a" }, "-|another issuer, a weaker key|-|-", NULL },
+	{ "without facts nothing is unusual", CHANGES_UNUSUAL, { "A 128 1 x.a", "?" }, "-|-", "-|-" },
+	{ "but another one it is", CHANGES_ALL, { "A 128 1 x.a", "?" }, "-|another one from the same issuer", "-|-" },
+};
+
+/* NULL for "?". The caller: tls_facts_free(). */
+static struct tls_facts *facts_of(const char *text)
+{
+	struct tls_facts *facts = mem_new(struct tls_facts);
+	AUTO(string) char *words = mem_strdup(text);
+	char *rest = words;
+	const char *issuer = strsep(&rest, " ");
+	struct certificate_facts *leaf;
+	char *name;
+
+	if (strcmp(text, "?") == 0) {
+		free(facts);
+		return NULL;
+	}
+	facts->chain = mem_array(1, sizeof(*facts->chain));
+	facts->chain_count = 1;
+	leaf = facts->chain;
+	leaf->issuer = mem_printf("CN=%s", issuer);
+	leaf->subject = mem_strdup("CN=leaf");
+	leaf->strength_bits = atoi(strsep(&rest, " "));
+	leaf->not_before_unix_s = START_S + atoi(strsep(&rest, " ")) * S_PER_DAY;
+	leaf->sans = mem_array(10, sizeof(*leaf->sans));
+	while ((name = strsep(&rest, " ")) != NULL)
+		leaf->sans[leaf->san_count++] = mem_printf("DNS:%s", name);
+	leaf->san_total = leaf->san_count;
+	return facts;
+}
+
+START_TEST(test_changes_of_the_certificate)
+{
+	const struct change_row *row = &change_rows[_i];
+	struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	AUTO(str) struct str told = { 0 };
+	AUTO(str) struct str explained = { 0 };
+
+	rules.certificate_changes = row->changes;
+	for (size_t i = 0; i < 6 && row->shown[i] != NULL; i++) {
+		struct result result;
+		struct changes changes;
+
+		probe('+', i, &result);
+		result.certificate = certificate_of(0, 90, 80 * 24);
+		str_hex((const uint8_t *)row->shown[i], strlen(row->shown[i]) < 15 ? strlen(row->shown[i]) : 15,
+			(char *)result.certificate.fingerprint);
+		result.facts = facts_of(row->shown[i]);
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		str_addf(&told, "%s%s", i > 0 ? "|" : "", changes.certificate_change ?: "-");
+		str_addf(&explained, "%s%s", i > 0 ? "|" : "", changes.certificate_explanation ?: "-");
+		changes_done(&changes);
+		result_done(&result);
+	}
+	ck_assert_msg(strcmp(told.data, row->told) == 0, "%s: %s", row->what, told.data);
+	ck_assert_msg(row->explained == NULL || strcmp(explained.data, row->explained) == 0, "%s: %s", row->what,
+		      explained.data);
+	standing_done(&standing);
+}
+END_TEST
+
 /* Which certificate each handshake shows: g good, w expiring, x expired, . no handshake. */
 struct set_row {
 	const char *what;
@@ -524,6 +623,8 @@ int main(void)
 	tcase_add_test(tests, test_latency_of_a_phase_and_without_thresholds);
 	tcase_add_loop_test(tests, test_certificate_bounds, 0, ROWS(bound_rows));
 	tcase_add_loop_test(tests, test_tls, 0, (int)(sizeof(tls_rows) / sizeof(tls_rows[0])));
+	tcase_add_loop_test(tests, test_changes_of_the_certificate, 0,
+			    (int)(sizeof(change_rows) / sizeof(change_rows[0])));
 	tcase_add_test(tests, test_certificate_chain_and_verdict);
 	tcase_add_loop_test(tests, test_the_worst_finding_decides, 0,
 			    (int)(sizeof(finding_rows) / sizeof(finding_rows[0])));

@@ -179,6 +179,38 @@ START_TEST(title_without_an_incident)
 }
 END_TEST
 
+START_TEST(news_of_a_certificate)
+{
+	struct message_certificate certificate = certificate_until(90 * DAY);
+	struct message_item items[] = { shop(), shop() };
+
+	for (size_t i = 0; i < 2; i++) {
+		items[i].incident = 0;
+		items[i].event = EVENT_NOTICE;
+		items[i].check = CHECK_CERTIFICATE;
+		items[i].level = LEVEL_WARNING;
+		items[i].reason = REASON_OK;
+		items[i].since_unix_us = 0;
+		items[i].detail = (char *)"certificate changed: another issuer";
+		items[i].certificate = &certificate;
+	}
+	certificate.changed = (char *)"issued by CN=R4 instead of CN=R3";
+	AUTO(message) struct message *one = message_of_one(&items[0]);
+	AUTO(string) char *title = message_title(one);
+	AUTO(string) char *text = message_text(one, one->created_unix_us);
+
+	ck_assert_str_eq(title, "Notice: shop: certificate changed: another issuer");
+	ck_assert_ptr_nonnull(strstr(text, "changed      issued by CN=R4 instead of CN=R3\n"));
+	ck_assert_ptr_null(strstr(text, "level"));
+	items[1].target = (char *)"mail";
+	AUTO(message) struct message *two = message_of(items, 2, false, 0);
+	AUTO(string) char *both = message_title(two);
+
+	ck_assert_msg(str_starts(both, "Notice: 2 targets"), "%s", both);
+	ck_assert_ptr_nonnull(strstr(both, ": certificates changed"));
+}
+END_TEST
+
 /* One letter an item: target a..., then what is different from shop() in group dc2, timed out. */
 static struct message_item item_of(const char *word, size_t index)
 {
@@ -483,7 +515,7 @@ START_TEST(hostile_text_stays_text)
 {
 	struct label labels[] = { { hostile, hostile } };
 	struct message_certificate certificate = { hostile, hostile, INT64_MIN, INT64_MAX, hostile,
-						   hostile, hostile, hostile, hostile };
+						   hostile, hostile, hostile, hostile, hostile };
 	struct message_item item = shop();
 	struct message_item tame = item;
 
@@ -630,6 +662,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, in_utc, NULL);
 	tcase_add_loop_test(tcase, title_of_one, 0, ROWS(titles));
 	tcase_add_test(tcase, title_without_an_incident);
+	tcase_add_test(tcase, news_of_a_certificate);
 	tcase_add_loop_test(tcase, title_of_a_digest, 0, ROWS(digests));
 	tcase_add_test(tcase, round_trip);
 	tcase_add_test(tcase, text_tells_the_story);

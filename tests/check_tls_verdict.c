@@ -263,6 +263,59 @@ START_TEST(weak_certificates_are_told_apart)
 }
 END_TEST
 
+/* Pins */
+
+static void pin_of(const struct made *made, uint8_t pin[PIN_BYTES])
+{
+	uint8_t *der = NULL;
+	int bytes = i2d_PUBKEY(made->key, &der);
+
+	ck_assert_int_eq(EVP_Digest(der, (size_t)bytes, pin, NULL, EVP_sha256(), NULL), 1);
+	OPENSSL_free(der);
+}
+
+START_TEST(a_key_must_be_one_of_the_pinned)
+{
+	AUTO(world) struct world world;
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(made) struct made renewed = { 0 };
+	AUTO(made) struct made other = { 0 };
+	AUTO(str) struct str expected = { 0 };
+	uint8_t pins[2][PIN_BYTES] = { { 1 }, { 0 } };
+	uint8_t other_pin[PIN_BYTES];
+	struct tls_wish wish = { .server_name = "shop.example.com", .pins = (const uint8_t (*)[PIN_BYTES])pins,
+				 .pin_count = 2 };
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	renewed = make_cert(&(struct cert_plan){ .cn = "renewed", .issuer = &world.root, .key = leaf.key,
+						 .sans = "DNS:shop.example.com", .not_before_unix_s = noon - day,
+						 .not_after_unix_s = noon + 80 * day });
+	other = make_leaf(&world.root, "DNS:shop.example.com");
+	pin_of(&leaf, pins[1]);
+	pin_of(&other, other_pin);
+	str_add(&expected, "the key is sha256//");
+	str_add_base64(&expected, other_pin, PIN_BYTES);
+	for (wish.verify = VERIFY_FULL; wish.verify <= VERIFY_OFF; wish.verify++) {
+		AUTO(seen) struct seen good = look(&world, &leaf, NULL, 0, &wish);
+		AUTO(seen) struct seen still = look(&world, &renewed, NULL, 0, &wish);
+		AUTO(seen) struct seen bad = look(&world, &other, NULL, 0, &wish);
+
+		ck_assert_int_eq(good.certificate.verdict, REASON_OK);
+		ck_assert_ptr_null(good.facts->verify_text);
+		ck_assert_int_eq(still.certificate.verdict, REASON_OK);
+		ck_assert_int_eq(bad.certificate.verdict, REASON_CERT_PIN);
+		ck_assert_str_eq(bad.facts->verify_text, expected.data);
+	}
+	/* Pins are not part of the cache's question: what another target has pinned is its own business. */
+	wish.verify = VERIFY_FULL;
+	wish.pin_count = 1;
+	AUTO(seen) struct seen unpinned = look(&world, &leaf, NULL, 0, &wish);
+
+	ck_assert_int_eq(unpinned.certificate.verdict, REASON_CERT_PIN);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("tls_verdict");
@@ -275,6 +328,7 @@ int main(void)
 	tcase_add_loop_test(tests, what_is_missing_is_named, 0, ROWS(missing_rows));
 	tcase_add_loop_test(tests, a_wrong_name_says_whose_it_is, 0, ROWS(name_rows));
 	tcase_add_loop_test(tests, weak_certificates_are_told_apart, 0, ROWS(weak_rows));
+	tcase_add_test(tests, a_key_must_be_one_of_the_pinned);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -44,6 +44,7 @@ static void write_certificate(struct json_writer *w, const struct message_certif
 	json_key_string(w, "signature", certificate->signature);
 	json_key_string(w, "chain", certificate->chain);
 	json_key_string(w, "tls", certificate->tls);
+	json_key_string(w, "changed", certificate->changed);
 	json_object_end(w);
 }
 
@@ -174,6 +175,7 @@ static void read_certificate(const struct json *object, struct message_item *ite
 	item->certificate->signature = read_text(facts, "signature");
 	item->certificate->chain = read_text(facts, "chain");
 	item->certificate->tls = read_text(facts, "tls");
+	item->certificate->changed = read_text(facts, "changed");
 }
 
 static bool read_probes(const struct json *object, struct message_item *item, struct error *err)
@@ -293,6 +295,7 @@ static void certificate_free(struct message_certificate *certificate)
 	free(certificate->signature);
 	free(certificate->chain);
 	free(certificate->tls);
+	free(certificate->changed);
 	free(certificate);
 }
 

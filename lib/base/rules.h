@@ -15,6 +15,12 @@
 
 enum verify { VERIFY_FULL, VERIFY_CHAIN, VERIFY_OFF };
 
+/* Which changes of a certificate people are told of. */
+enum certificate_changes { CHANGES_UNUSUAL, CHANGES_ALL, CHANGES_IGNORE };
+
+/* A pin: SHA-256 of a public key (its SubjectPublicKeyInfo in DER). */
+enum { PIN_BYTES = 32 };
+
 enum tls_version { TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3 };
 
 /* A bound on time left: what is smaller of the two counts; 0 = not given. Percent is of the lifetime, leaf only. */
@@ -38,6 +44,7 @@ struct rules {
 	struct expiry_bound certificate_critical;
 	bool certificate_leaf_only; /* scope: leaf */
 	enum level certificate_weak; /* of a weak key or signature; LEVEL_OK: all the same to us */
+	enum certificate_changes certificate_changes;
 	enum verify verify;
 	/* tls.require */
 	bool tls_required;    /* judged at all */

@@ -77,6 +77,8 @@ struct target_config {
 	char **alpn;
 	size_t alpn_count;
 	struct require_config require;
+	uint8_t (*pins)[PIN_BYTES];
+	size_t pin_count;
 	struct rules rules;
 	char **send_to;        /* instead of the routes, if send_to_set; may be empty: nobody told */
 	size_t send_to_count;

@@ -7,7 +7,7 @@
 #include "lib/config/set.h"
 #include "lib/config/value.h"
 
-enum { ALPN_MAX_BYTES = 255 };
+enum { ALPN_MAX_BYTES = 255, PINS_MAX = 32 };
 
 void set_ciphers(const struct spot *spot, struct node *node)
 {
@@ -105,4 +105,53 @@ void done_require(const struct key *key, void *object)
 
 	(void)key;
 	free(TAKE(target->require.alpn));
+}
+
+/* certificate.pins */
+
+static void add_pin(const struct spot *spot, struct node *node, const struct path *path, struct target_config *target)
+{
+	static const char prefix[] = "sha256//";
+	const char *text = set_checked_text(spot, node, path);
+	uint8_t pin[PIN_BYTES + 1];
+	size_t bytes = 0;
+
+	if (text == NULL)
+		return;
+	if (!str_starts(text, prefix) || !str_unbase64(text + strlen(prefix), pin, sizeof(pin), &bytes) ||
+	    bytes != PIN_BYTES)
+		mistake(spot->load, node, path,
+			"a pin is sha256// and the base64 of the 32 bytes of a public key's SHA-256");
+	else
+		memcpy(target->pins[target->pin_count++], pin, PIN_BYTES);
+}
+
+void set_pins(const struct spot *spot, struct node *node)
+{
+	struct target_config *target = spot->object;
+
+	if (node->kind != NODE_LIST) {
+		target->pins = mem_array(1, PIN_BYTES);
+		add_pin(spot, node, spot->path, target);
+		return;
+	}
+	if (node->count == 0 || node->count > PINS_MAX) {
+		mistake(spot->load, node, spot->path, "must have 1 to %d entries", PINS_MAX);
+		return;
+	}
+	target->pins = mem_array(node->count, PIN_BYTES);
+	for (uint32_t i = 0; i < node->count; i++) {
+		struct path item = { spot->path, NULL, i };
+
+		add_pin(spot, node->items[i], &item, target);
+	}
+}
+
+void done_pins(const struct key *key, void *object)
+{
+	struct target_config *target = object;
+
+	(void)key;
+	free(TAKE(target->pins));
+	target->pin_count = 0;
 }

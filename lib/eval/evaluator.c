@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/str.h"
 
 static void count_up(int *row)
 {
@@ -272,18 +273,47 @@ static void drop_certificate(struct standing *standing, size_t index, struct cha
 {
 	memcpy(changes->dropped[changes->dropped_count++], standing->certificates[index].certificate.fingerprint,
 	       FINGERPRINT_BYTES);
+	traits_free(standing->certificates[index].traits);
 	standing->certificate_count--;
 	memmove(&standing->certificates[index], &standing->certificates[index + 1],
 		(standing->certificate_count - index) * sizeof(*standing->certificates));
 }
 
+/* One that the set does not have yet. Without facts nobody can say what is unusual about it. */
+static void note_change(const struct rules *rules, const struct standing *standing, const struct traits *now,
+			struct changes *changes)
+{
+	const struct traits *known[CERTIFICATE_SET_MAX] = { NULL };
+	struct str story = { 0 };
+	struct str explanation = { 0 };
+
+	if (rules->certificate_changes == CHANGES_IGNORE || standing->certificate_count == 0)
+		return;
+	for (size_t i = 0; i < standing->certificate_count; i++)
+		known[i] = standing->certificates[i].traits;
+	if (now != NULL)
+		traits_compare(known, standing->certificate_count, now, &story, &explanation);
+	if (story.bytes == 0 && rules->certificate_changes == CHANGES_ALL)
+		str_add(&story, "another one from the same issuer");
+	if (story.bytes > 0)
+		changes->certificate_change = str_take(&story);
+	if (explanation.bytes > 0)
+		changes->certificate_explanation = str_take(&explanation);
+	str_done(&story);
+	str_done(&explanation);
+}
+
 /* The set after one more handshake: what it showed is in, what was not shown for `recover` handshakes is out. */
-static void update_set(const struct rules *rules, struct standing *standing, const struct certificate *shown,
+static void update_set(const struct rules *rules, struct standing *standing, const struct result *result,
 		       struct changes *changes)
 {
+	const struct certificate *shown = &result->certificate;
+	struct traits *traits = result->facts != NULL ? traits_new(&result->facts->chain[0]) : NULL;
 	struct seen_certificate *seen = find_certificate(standing, shown->fingerprint);
 	const size_t room = seen != NULL ? CERTIFICATE_SET_MAX : CERTIFICATE_SET_MAX - 1;
 
+	if (seen == NULL)
+		note_change(rules, standing, traits, changes);
 	for (size_t i = standing->certificate_count; i-- > 0;) {
 		struct seen_certificate *other = &standing->certificates[i];
 
@@ -297,9 +327,15 @@ static void update_set(const struct rules *rules, struct standing *standing, con
 		standing->certificates = mem_grow(standing->certificates, &standing->certificate_capacity,
 						  standing->certificate_count + 1, sizeof(*standing->certificates));
 		seen = &standing->certificates[standing->certificate_count++];
+		*seen = (struct seen_certificate){ 0 };
 		changes->added = &seen->certificate;
 	}
-	*seen = (struct seen_certificate){ .certificate = *shown };
+	seen->certificate = *shown;
+	seen->missed = 0;
+	if (traits != NULL) {
+		traits_free(seen->traits);
+		seen->traits = traits;
+	}
 }
 
 /* The certificate that decides, with its verdict. One that was not shown just now may have been replaced since: it can
@@ -335,7 +371,7 @@ static void judge_certificate(const struct rules *rules, struct standing *standi
 
 	if (!rules->certificate || !result->certificate.present)
 		return;
-	update_set(rules, standing, &result->certificate, changes);
+	update_set(rules, standing, result, changes);
 	worst = worst_certificate(rules, standing, now_unix_us / US_PER_S, &level, &reason);
 	if (level == verdict->level && reason == verdict->reason)
 		return;
@@ -403,8 +439,16 @@ void standing_reset_windows(struct standing *standing)
 	standing_done(standing);
 }
 
+void changes_done(struct changes *changes)
+{
+	free(TAKE(changes->certificate_change));
+	free(TAKE(changes->certificate_explanation));
+}
+
 void standing_done(struct standing *standing)
 {
+	for (size_t i = 0; i < standing->certificate_count; i++)
+		traits_free(standing->certificates[i].traits);
 	free(TAKE(standing->certificates));
 	standing->certificate_count = 0;
 	standing->certificate_capacity = 0;

@@ -62,6 +62,8 @@ struct tls_wish {
 	enum verify verify;
 	const struct tls_offer *offer; /* NULL: all that can show a certificate */
 	struct tls_requirement require;
+	const uint8_t (*pins)[PIN_BYTES]; /* the server's key must be one of them; none: any */
+	size_t pin_count;
 };
 
 enum tls_step { TLS_STEP_DONE, TLS_STEP_WANT_READ, TLS_STEP_WANT_WRITE, TLS_STEP_FAILED };

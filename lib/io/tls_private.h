@@ -30,6 +30,7 @@ enum {
 struct verdict {
 	int error;        /* X509_V_* of the chain */
 	bool other_name;  /* the leaf is not for the name that was asked for */
+	uint8_t pin[PIN_BYTES]; /* of the leaf */
 	enum reason weak_leaf;  /* cert_weak_key, cert_weak_signature or ok */
 	enum reason weak_chain; /* the same, of the others */
 	int64_t chain_not_after_unix_s;

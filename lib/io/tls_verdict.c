@@ -185,7 +185,19 @@ static enum reason find_weak(const struct way *way, int first, int end, int *at)
 	return REASON_OK;
 }
 
-static void make_verdict(const struct tls_session *session, const struct way *way, struct verdict *verdict)
+static bool hash_key(struct tls_domain *domain, X509 *x509, uint8_t pin[PIN_BYTES])
+{
+	uint8_t *der = NULL;
+	int bytes = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x509), &der);
+	bool good = bytes > 0 && EVP_DigestInit_ex2(domain->digest, domain->sha256, NULL) == 1 &&
+		    EVP_DigestUpdate(domain->digest, der, (size_t)bytes) == 1 &&
+		    EVP_DigestFinal_ex(domain->digest, pin, NULL) == 1;
+
+	OPENSSL_free(der);
+	return good;
+}
+
+static bool make_verdict(const struct tls_session *session, const struct way *way, struct verdict *verdict)
 {
 	int unused;
 
@@ -198,6 +210,7 @@ static void make_verdict(const struct tls_session *session, const struct way *wa
 		.chain_not_after_unix_s = cert_earliest_end_unix_s(way->chain, 1),
 		.verified_not_after_unix_s = way->built ? cert_earliest_end_unix_s(way->chain, 0) : 0,
 	};
+	return hash_key(session->context->domain, sk_X509_value(way->chain, 0), verdict->pin);
 }
 
 static int64_t verdict_until_unix_s(X509_STORE_CTX *store, int64_t now_unix_s)
@@ -229,20 +242,29 @@ static bool look_up_verdict(struct tls_session *session, X509_STORE_CTX *store, 
 		*verdict = *known;
 		return true;
 	}
-	if (!find_way(session, store, &session->way))
+	if (!find_way(session, store, &session->way) || !make_verdict(session, &session->way, verdict))
 		return false;
-	make_verdict(session, &session->way, verdict);
 	domain->verified++;
 	verdict_put(&domain->cache, key, verdict, session->now_unix_s,
 		    verdict_until_unix_s(store, session->now_unix_s));
 	return true;
 }
 
-static enum reason verdict_reason(const struct verdict *verdict)
+static bool is_pinned(const struct tls_wish *wish, const struct verdict *verdict)
 {
-	if (verdict->error == X509_V_OK && verdict->other_name)
+	for (size_t i = 0; i < wish->pin_count; i++)
+		if (memcmp(wish->pins[i], verdict->pin, PIN_BYTES) == 0)
+			return true;
+	return wish->pin_count == 0;
+}
+
+static enum reason verdict_reason(const struct tls_wish *wish, const struct verdict *verdict)
+{
+	if (verdict->error != X509_V_OK)
+		return cert_reason(verdict->error);
+	if (verdict->other_name)
 		return REASON_CERT_HOSTNAME;
-	return cert_reason(verdict->error);
+	return is_pinned(wish, verdict) ? REASON_OK : REASON_CERT_PIN;
 }
 
 bool verdict_judge(struct tls_session *session, X509_STORE_CTX *store)
@@ -257,7 +279,7 @@ bool verdict_judge(struct tls_session *session, X509_STORE_CTX *store)
 	certificate->not_before_unix_s = cert_not_before_unix_s(leaf);
 	certificate->not_after_unix_s = cert_not_after_unix_s(leaf);
 	certificate->chain_not_after_unix_s = verdict->chain_not_after_unix_s;
-	certificate->verdict = verdict_reason(verdict);
+	certificate->verdict = verdict_reason(session->wish, verdict);
 	certificate->weak_leaf = verdict->weak_leaf;
 	certificate->weak_chain = verdict->weak_chain;
 	certificate->present = true;
@@ -344,6 +366,13 @@ static void explain_name(struct str *str, const struct tls_session *session, con
 	str_addf(str, ", not for %s", session->wish->server_name);
 }
 
+static void explain_pin(struct str *str, const struct verdict *verdict)
+{
+	str_add(str, str->bytes > 0 ? "; " : "");
+	str_add(str, "the key is sha256//");
+	str_add_base64(str, verdict->pin, PIN_BYTES);
+}
+
 static char *weak_text(const struct way *way)
 {
 	struct str str = { 0 };
@@ -375,6 +404,8 @@ void verdict_explain(struct tls_session *session, struct tls_facts *facts)
 		str_add(&str, str.bytes > 0 ? "; " : "");
 		explain_name(&str, session, &facts->chain[0]);
 	}
+	if (!is_pinned(session->wish, verdict))
+		explain_pin(&str, verdict);
 	facts->verify_text = str.bytes > 0 ? str_take(&str) : NULL;
 	if (session->way.chain != NULL) {
 		facts->weak_text = weak_text(&session->way);
