@@ -517,6 +517,9 @@ static const char *facts_text(const struct tls_facts *facts, enum reason reason)
 	case REASON_TLS_ALPN:
 	case REASON_TLS_GROUP:
 		return facts->tls_text;
+	case REASON_CERT_REVOKED:
+	case REASON_CERT_REVOCATION_UNKNOWN:
+		return facts->staple_text;
 	case REASON_CERT_WEAK_KEY:
 	case REASON_CERT_WEAK_SIGNATURE:
 		return facts->weak_text;

@@ -67,7 +67,8 @@ static bool targets_equal(const struct target_config *a, const struct target_con
 	       str_equal(a->description, b->description) && str_equal(a->runbook, b->runbook) &&
 	       a->paused == b->paused && a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
 	       a->recheck_ms == b->recheck_ms && rules_equal(&a->rules, &b->rules) &&
-	       requirements_equal(&a->require, &b->require) && pins_equal(a, b) && send_to_equal(a, b);
+	       requirements_equal(&a->require, &b->require) && pins_equal(a, b) &&
+	       a->revocation == b->revocation && send_to_equal(a, b);
 }
 
 /* Targets to probers */

@@ -104,6 +104,7 @@ bool loader_tls_plan(struct generation *generation, struct tls_domain *const *do
 		.offer = *offer,
 		.pins = (const uint8_t (*)[PIN_BYTES])target->pins,
 		.pin_count = target->pin_count,
+		.staple = target->rules.certificate && target->revocation == REVOCATION_STAPLE,
 	};
 	if (target->rules.tls_required)
 		plan->wish.require = (struct tls_requirement){

@@ -277,9 +277,11 @@ char *view_certificate(const struct tls_facts *facts, const struct certificate *
 	json_key_bool(&w, "client_certificate_asked", facts->asked);
 	json_key_string(&w, "verify", facts->verify_text);
 	json_key_string(&w, "weak", facts->weak_text);
+	json_key_string(&w, "staple", facts->staple_text);
 	json_key_string(&w, "required", facts->tls_text);
 	json_key_string(&w, "weak_leaf", reason_name(certificate->weak_leaf));
 	json_key_string(&w, "weak_chain", reason_name(certificate->weak_chain));
+	json_key_string(&w, "revocation", reason_name(certificate->revocation));
 	json_key_int(&w, "chain_total", (int64_t)facts->chain_total);
 	write_certificates(&w, "chain", facts->chain, facts->chain_count);
 	write_certificates(&w, "verified", facts->verified, facts->verified_count);
@@ -323,6 +325,7 @@ struct traits *view_read_certificate(const char *text, struct certificate *certi
 
 	read_reason(root, "weak_leaf", &certificate->weak_leaf);
 	read_reason(root, "weak_chain", &certificate->weak_chain);
+	read_reason(root, "revocation", &certificate->revocation);
 	json_free(root);
 	return traits;
 }

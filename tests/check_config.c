@@ -319,6 +319,8 @@ static const struct row mistakes[] = {
 	      "(ms s m h d w y)") },
 	{ TARGET("certificate: {warning: 3d}"),
 	  ONE("3:26: targets[0].certificate.warning: warning must not come later than critical: give both") },
+	{ TARGET("certificate: {revocation: on}"),
+	  ONE("3:29: targets[0].certificate.revocation: must be one of off, staple") },
 	{ TARGET("certificate: {changes: some}"),
 	  ONE("3:26: targets[0].certificate.changes: must be one of unusual, all, ignore") },
 	{ TARGET("certificate: {pins: []}"), ONE("3:23: targets[0].certificate.pins: must have 1 to 32 entries") },
@@ -1088,7 +1090,7 @@ static const char rich[] =
 	"defaults: {interval: 1m, labels: {env: prod}}\n"
 	"profiles:\n"
 	"  https: {tls: on, latency: {warning: 800ms, phase: connect},\n"
-	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all,\n"
+	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all, revocation: staple,\n"
 	"      pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}}\n"
 	"targets:\n"
 	"- www.example.com:80\n"

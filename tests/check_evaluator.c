@@ -397,6 +397,25 @@ static const struct finding_row finding_rows[] = {
 	{ "an authority that ends", OK, OK, OK, 80, 5, false, LEVEL_WARNING, LEVEL_CRITICAL, REASON_CERT_EXPIRING },
 };
 
+START_TEST(test_revocation)
+{
+	const struct rules rules = ordinary_rules();
+	struct certificate certificate = certificate_of(1, 90, 80 * 24);
+	enum reason reason;
+
+	certificate.revocation = REASON_CERT_REVOKED;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_CRITICAL);
+	ck_assert_int_eq(reason, REASON_CERT_REVOKED);
+	certificate.revocation = REASON_CERT_REVOCATION_UNKNOWN;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_WARNING);
+	ck_assert_int_eq(reason, REASON_CERT_REVOCATION_UNKNOWN);
+	certificate = certificate_of(1, 90, 20 * 24);
+	certificate.revocation = REASON_CERT_REVOCATION_UNKNOWN;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_WARNING);
+	ck_assert_int_eq(reason, REASON_CERT_EXPIRING);
+}
+END_TEST
+
 START_TEST(test_the_worst_finding_decides)
 {
 	const struct finding_row *row = &finding_rows[_i];
@@ -625,6 +644,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_tls, 0, (int)(sizeof(tls_rows) / sizeof(tls_rows[0])));
 	tcase_add_loop_test(tests, test_changes_of_the_certificate, 0,
 			    (int)(sizeof(change_rows) / sizeof(change_rows[0])));
+	tcase_add_test(tests, test_revocation);
 	tcase_add_test(tests, test_certificate_chain_and_verdict);
 	tcase_add_loop_test(tests, test_the_worst_finding_decides, 0,
 			    (int)(sizeof(finding_rows) / sizeof(finding_rows[0])));

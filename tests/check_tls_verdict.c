@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <openssl/evp.h>
+#include <openssl/ocsp.h>
 #include <openssl/x509v3.h>
 
 #include "lib/base/str.h"
@@ -316,6 +317,164 @@ START_TEST(a_key_must_be_one_of_the_pinned)
 }
 END_TEST
 
+/* Staples */
+
+enum signer { BY_ISSUER, BY_DELEGATE, BY_SERVER_CERTIFICATE, BY_STRANGER };
+enum form { FORM_GOOD, FORM_NONE, FORM_NOISE, FORM_TRY_LATER };
+
+static const struct staple_row {
+	const char *what;
+	enum form form;
+	enum signer signer;
+	bool about_another;
+	int status;
+	int64_t from_s; /* from now */
+	int64_t until_s;
+	const char *reason;
+	const char *text; /* its beginning */
+} staple_rows[] = {
+	{ "good", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600, "ok", "good until 2026-11-23T13:00:00Z" },
+	{ "good, by a delegate", FORM_GOOD, BY_DELEGATE, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600, "ok",
+	  "good until 2026-11-23T13:00:00Z" },
+	{ "none", FORM_NONE, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown", "the server staples no OCSP response" },
+	{ "noise", FORM_NOISE, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
+	  "what the server staples is no OCSP response" },
+	{ "try later", FORM_TRY_LATER, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
+	  "the stapled OCSP response is an error: trylater" },
+	{ "revoked", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600, "cert_revoked",
+	  "revoked on 2026-11-22T12:00:00Z (keyCompromise)" },
+	{ "revoked is revoked, however old", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_REVOKED, -7200, -3600,
+	  "cert_revoked", "revoked on 2026-11-22T12:00:00Z (keyCompromise)" },
+	{ "not known", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_UNKNOWN, -3600, 3600, "cert_revocation_unknown",
+	  "the stapled OCSP response does not know the certificate" },
+	{ "five minutes too old are the clocks'", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, -300, "ok",
+	  "good until" },
+	{ "a second more is too old", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, -301,
+	  "cert_revocation_unknown", "the stapled OCSP response is too old: it held until 2026-11-23T11:54:59Z" },
+	{ "five minutes in the future too", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, 300, 3600, "ok",
+	  "good until" },
+	{ "a second more is not", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, 301, 3600,
+	  "cert_revocation_unknown", "the stapled OCSP response holds only from 2026-11-23T12:05:01Z" },
+	{ "for ever", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, 0, "cert_revocation_unknown",
+	  "the stapled OCSP response does not say how long it holds" },
+	{ "of another certificate", FORM_GOOD, BY_ISSUER, true, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
+	  "cert_revocation_unknown", "the stapled OCSP response is about another certificate" },
+	{ "signed by a stranger", FORM_GOOD, BY_STRANGER, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
+	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
+	{ "signed by another server", FORM_GOOD, BY_SERVER_CERTIFICATE, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
+	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
+	{ "a stranger's revocation", FORM_GOOD, BY_STRANGER, false, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600,
+	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
+};
+
+struct response {
+	uint8_t *der;
+	int bytes;
+};
+
+static OCSP_BASICRESP *make_basic(const struct world *world, const struct staple_row *row, const struct made *leaf,
+				  const struct made *other)
+{
+	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
+	OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), row->about_another ? other->x509 : leaf->x509, world->between.x509);
+	ASN1_TIME *revoked = ASN1_TIME_set(NULL, noon - day);
+	ASN1_TIME *from = ASN1_TIME_set(NULL, noon + row->from_s);
+	ASN1_TIME *until = row->until_s != 0 ? ASN1_TIME_set(NULL, noon + row->until_s) : NULL;
+	AUTO(made) struct made delegate = make_cert(&(struct cert_plan){
+		.cn = "OCSP", .issuer = &world->between, .not_before_unix_s = noon - day, .not_after_unix_s = noon + day,
+		.usage = row->signer == BY_DELEGATE ? "OCSPSigning" : "serverAuth" });
+	const struct made *signers[] = { &world->between, &delegate, &delegate, &world->stranger };
+	const struct made *signer = signers[row->signer];
+
+	ck_assert_ptr_nonnull(OCSP_basic_add1_status(basic, id, row->status, OCSP_REVOKED_STATUS_KEYCOMPROMISE, revoked,
+						     from, until));
+	ck_assert_int_eq(OCSP_basic_sign(basic, signer->x509, signer->key, EVP_sha256(), NULL, 0), 1);
+	OCSP_CERTID_free(id);
+	ASN1_TIME_free(revoked);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(until);
+	return basic;
+}
+
+static struct response make_response(const struct world *world, const struct staple_row *row, const struct made *leaf,
+				     const struct made *other)
+{
+	struct response out = { NULL, 0 };
+	OCSP_BASICRESP *basic = row->form == FORM_GOOD ? make_basic(world, row, leaf, other) : NULL;
+	OCSP_RESPONSE *response = OCSP_response_create(
+		basic != NULL ? OCSP_RESPONSE_STATUS_SUCCESSFUL : OCSP_RESPONSE_STATUS_TRYLATER, basic);
+
+	out.bytes = i2d_OCSP_RESPONSE(response, &out.der);
+	if (row->form == FORM_NOISE)
+		out.bytes--;
+	OCSP_BASICRESP_free(basic);
+	OCSP_RESPONSE_free(response);
+	return out;
+}
+
+static int staple_it(SSL *ssl, void *arg)
+{
+	const struct response *response = arg;
+
+	SSL_set_tlsext_status_ocsp_resp(ssl, OPENSSL_memdup(response->der, (size_t)response->bytes), response->bytes);
+	return SSL_TLSEXT_ERR_OK;
+}
+
+START_TEST(a_staple_must_be_there_fresh_and_good)
+{
+	const struct staple_row *row = &staple_rows[_i / 2];
+	const struct tls_wish wish = { .server_name = "shop.example.com", .staple = true };
+	AUTO(world) struct world world;
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(made) struct made other = { 0 };
+	struct response response;
+
+	world_init(&world);
+	leaf = make_leaf(&world.between, "DNS:shop.example.com");
+	other = make_leaf(&world.between, "DNS:shop.example.com");
+	response = make_response(&world, row, &leaf, &other);
+	for (int again = 0; again < 2; again++) { /* from the cache too */
+		AUTO(peer) struct peer peer = { 0 };
+		AUTO(facts) struct tls_facts *facts = NULL;
+		const struct made *others[] = { &world.between };
+		struct certificate certificate;
+		struct tls_session *session;
+
+		peer_init(&peer, &leaf, others, 1);
+		SSL_CTX_set_max_proto_version(peer.ctx, _i % 2 == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
+		if (row->form != FORM_NONE) {
+			SSL_CTX_set_tlsext_status_cb(peer.ctx, staple_it);
+			SSL_CTX_set_tlsext_status_arg(peer.ctx, &response);
+		}
+		peer_listen(&peer);
+		session = session_open(world.context, peer.near, &wish);
+		ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+		tls_session_certificate(session, &certificate);
+		facts = tls_session_facts(session);
+		tls_session_free(session);
+		ck_assert_int_eq(certificate.verdict, REASON_OK);
+		ck_assert_msg(strcmp(reason_name(certificate.revocation), row->reason) == 0, "%s: %s: %s", row->what,
+			      reason_name(certificate.revocation), facts->staple_text);
+		ck_assert_msg(str_starts(facts->staple_text, row->text), "%s: %s", row->what, facts->staple_text);
+	}
+	OPENSSL_free(response.der);
+}
+END_TEST
+
+START_TEST(a_staple_is_not_asked_for_unless_wished)
+{
+	AUTO(world) struct world world;
+	AUTO(made) struct made leaf = { 0 };
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	AUTO(seen) struct seen seen = look(&world, &leaf, NULL, 0, &shop);
+
+	ck_assert_int_eq(seen.certificate.revocation, REASON_OK);
+	ck_assert_ptr_null(seen.facts->staple_text);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("tls_verdict");
@@ -329,6 +488,8 @@ int main(void)
 	tcase_add_loop_test(tests, a_wrong_name_says_whose_it_is, 0, ROWS(name_rows));
 	tcase_add_loop_test(tests, weak_certificates_are_told_apart, 0, ROWS(weak_rows));
 	tcase_add_test(tests, a_key_must_be_one_of_the_pinned);
+	tcase_add_loop_test(tests, a_staple_must_be_there_fresh_and_good, 0, 2 * ROWS(staple_rows));
+	tcase_add_test(tests, a_staple_is_not_asked_for_unless_wished);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

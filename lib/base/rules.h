@@ -18,6 +18,9 @@ enum verify { VERIFY_FULL, VERIFY_CHAIN, VERIFY_OFF };
 /* Which changes of a certificate people are told of. */
 enum certificate_changes { CHANGES_UNUSUAL, CHANGES_ALL, CHANGES_IGNORE };
 
+/* How it is found out whether a certificate was revoked. */
+enum revocation { REVOCATION_OFF, REVOCATION_STAPLE };
+
 /* A pin: SHA-256 of a public key (its SubjectPublicKeyInfo in DER). */
 enum { PIN_BYTES = 32 };
 

@@ -77,6 +77,7 @@ struct target_config {
 	char **alpn;
 	size_t alpn_count;
 	struct require_config require;
+	enum revocation revocation;
 	uint8_t (*pins)[PIN_BYTES];
 	size_t pin_count;
 	struct rules rules;

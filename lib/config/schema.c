@@ -106,6 +106,8 @@ static const struct key target_keys[] = {
 	  .help = "how bad a key or signature is that nobody should rely on any more" },
 	{ "certificate.changes", KEY_WORD, .fallback = "unusual", .words = WORDS("unusual", "all", "ignore"),
 	  AT(rules.certificate_changes), .help = "which changes of the certificate are told, once" },
+	{ "certificate.revocation", KEY_WORD, .fallback = "off", .words = WORDS("off", "staple"), AT(revocation),
+	  .help = "staple: the server must show a fresh and good OCSP response" },
 	{ "certificate.pins", KEY_OTHER, AT(pins), .set = set_pins, .done = done_pins,
 	  .help = "the server's key must be one of these: sha256// and base64" },
 	{ "alert", KEY_MAP, .fallback = "on", .help = "when a failure counts" },

@@ -249,11 +249,15 @@ enum level evaluator_judge_certificate(const struct rules *rules, const struct c
 		find(&worst, LEVEL_CRITICAL, REASON_CERT_EXPIRED);
 	if (certificate->verdict != REASON_OK)
 		find(&worst, LEVEL_CRITICAL, certificate->verdict);
+	if (certificate->revocation == REASON_CERT_REVOKED)
+		find(&worst, LEVEL_CRITICAL, REASON_CERT_REVOKED);
 	find(&worst, left_level(rules, left_s, lifetime_s), REASON_CERT_EXPIRING);
 	if (certificate->weak_leaf != REASON_OK)
 		find(&worst, rules->certificate_weak, certificate->weak_leaf);
 	if (!rules->certificate_leaf_only)
 		find_in_chain(rules, certificate, now_unix_s, &worst);
+	if (certificate->revocation != REASON_OK)
+		find(&worst, LEVEL_WARNING, certificate->revocation);
 	*reason = worst.reason;
 	return worst.level;
 }

@@ -53,6 +53,7 @@ void tls_facts_free(struct tls_facts *facts)
 	free(facts->alpn);
 	free(facts->verify_text);
 	free(facts->tls_text);
+	free(facts->staple_text);
 	free(facts->weak_text);
 	free(facts);
 }

@@ -19,7 +19,7 @@ enum { SERIAL_BYTES_MAX = 64, OBJECT_TEXT_BYTES = 128, WEAK_BITS = 2048, WEAK_EC
 
 /* Dates */
 
-static int64_t time_unix_s(const ASN1_TIME *time)
+int64_t cert_time_unix_s(const ASN1_TIME *time)
 {
 	struct tm tm;
 
@@ -30,12 +30,12 @@ static int64_t time_unix_s(const ASN1_TIME *time)
 
 int64_t cert_not_before_unix_s(const X509 *x509)
 {
-	return time_unix_s(X509_get0_notBefore(x509));
+	return cert_time_unix_s(X509_get0_notBefore(x509));
 }
 
 int64_t cert_not_after_unix_s(const X509 *x509)
 {
-	return time_unix_s(X509_get0_notAfter(x509));
+	return cert_time_unix_s(X509_get0_notAfter(x509));
 }
 
 int64_t cert_earliest_end_unix_s(const STACK_OF(X509) *chain, int first)

@@ -19,6 +19,9 @@
 struct x509_st;
 struct stack_st_X509;
 
+struct asn1_string_st;
+
+int64_t cert_time_unix_s(const struct asn1_string_st *time); /* NULL: 0 */
 int64_t cert_not_before_unix_s(const struct x509_st *x509);
 int64_t cert_not_after_unix_s(const struct x509_st *x509);
 /* The earliest not_after from index `first` on; INT64_MAX if there is none. NULL is an empty chain. */

@@ -48,7 +48,8 @@ struct tls_session *tls_session_new(struct tls_context *context, int fd, const s
 	session->ssl = SSL_new(context->ssl_ctx);
 	if (session->ssl == NULL || SSL_set_fd(session->ssl, fd) != 1 ||
 	    SSL_set_app_data(session->ssl, session) != 1 || !session_set_name(session, wish->server_name) ||
-	    (wish->offer != NULL && !tls_offer_apply(wish->offer, session->ssl))) {
+	    (wish->offer != NULL && !tls_offer_apply(wish->offer, session->ssl)) ||
+	    (wish->staple && SSL_set_tlsext_status_type(session->ssl, TLSEXT_STATUSTYPE_ocsp) != 1)) {
 		error_set(err, "a TLS session cannot be made: %s", tls_library_words());
 		tls_session_free(TAKE(session));
 	}
@@ -194,6 +195,8 @@ enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_uni
 	step = session_step(session, SSL_connect(session->ssl));
 	if (step == TLS_STEP_DONE)
 		agreed_judge(session);
+	if (session->wish->staple && (step == TLS_STEP_DONE || step == TLS_STEP_FAILED))
+		staple_judge(session, step == TLS_STEP_DONE);
 	return step;
 }
 
@@ -235,6 +238,7 @@ struct tls_facts *tls_session_facts(struct tls_session *session)
 	facts->asked = session->asked;
 	facts->verified_not_after_unix_s = session->verdict.verified_not_after_unix_s;
 	verdict_explain(session, facts);
+	facts->staple_text = staple_explain(session);
 	return facts;
 }
 

@@ -64,6 +64,7 @@ struct tls_wish {
 	struct tls_requirement require;
 	const uint8_t (*pins)[PIN_BYTES]; /* the server's key must be one of them; none: any */
 	size_t pin_count;
+	bool staple;               /* an OCSP response is asked for and must be there, fresh and good */
 };
 
 enum tls_step { TLS_STEP_DONE, TLS_STEP_WANT_READ, TLS_STEP_WANT_WRITE, TLS_STEP_FAILED };

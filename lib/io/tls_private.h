@@ -33,6 +33,7 @@ struct verdict {
 	uint8_t pin[PIN_BYTES]; /* of the leaf */
 	enum reason weak_leaf;  /* cert_weak_key, cert_weak_signature or ok */
 	enum reason weak_chain; /* the same, of the others */
+	enum reason revocation; /* of a staple's entry; a chain's has none */
 	int64_t chain_not_after_unix_s;
 	int64_t verified_not_after_unix_s; /* 0: no chain up to something trusted */
 };
@@ -105,6 +106,16 @@ bool verdict_judge(struct tls_session *session, struct x509_store_ctx_st *store)
 /* Fills facts->verified, verify_text and weak_text. */
 void verdict_explain(struct tls_session *session, struct tls_facts *facts);
 void way_done(struct way *way);
+/* Finds session->way if the verdict came from the cache; it may stay unknown. */
+void verdict_find_way(struct tls_session *session);
+/* The cache. An entry is served until the second before until_unix_s. */
+const struct verdict *verdict_get(struct verdict_cache *cache, const uint8_t *key, int64_t now_unix_s);
+void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict, int64_t made_unix_s,
+		 int64_t until_unix_s);
+
+/* tls_staple.c. done: the handshake came to its end. */
+void staple_judge(struct tls_session *session, bool done);
+char *staple_explain(struct tls_session *session); /* NULL: none was asked for. The caller frees */
 
 /* tls_agreed.c: after the handshake. */
 void agreed_judge(struct tls_session *session);

@@ -36,7 +36,7 @@ static struct verdict_entry *verdict_find(struct verdict_cache *cache, const uin
 }
 
 /* An entry of the future (the clock was set back) is as useless as one that has ended. */
-static const struct verdict *verdict_get(struct verdict_cache *cache, const uint8_t *key, int64_t now_unix_s)
+const struct verdict *verdict_get(struct verdict_cache *cache, const uint8_t *key, int64_t now_unix_s)
 {
 	const struct verdict_entry *entry = verdict_find(cache, key);
 
@@ -66,8 +66,8 @@ static struct verdict_entry *verdict_room(struct verdict_cache *cache, const uin
 	return entry;
 }
 
-static void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict,
-			int64_t made_unix_s, int64_t until_unix_s)
+void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict, int64_t made_unix_s,
+		 int64_t until_unix_s)
 {
 	struct verdict_entry *entry = verdict_find(cache, key);
 
@@ -289,11 +289,14 @@ bool verdict_judge(struct tls_session *session, X509_STORE_CTX *store)
 /* Words */
 
 /* The verdict came from the cache: the way to it is found once more, as OpenSSL sets it up for a handshake. */
-static void find_way_again(struct tls_session *session)
+void verdict_find_way(struct tls_session *session)
 {
 	STACK_OF(X509) *shown = SSL_get_peer_cert_chain(session->ssl);
-	X509_STORE_CTX *store = X509_STORE_CTX_new_ex(session->context->domain->library, NULL);
+	X509_STORE_CTX *store;
 
+	if (session->way.chain != NULL)
+		return;
+	store = X509_STORE_CTX_new_ex(session->context->domain->library, NULL);
 	if (store != NULL &&
 	    X509_STORE_CTX_init(store, session->context->trust->store, sk_X509_value(shown, 0), shown) == 1 &&
 	    X509_STORE_CTX_set_default(store, "ssl_server") == 1 &&
@@ -396,8 +399,7 @@ void verdict_explain(struct tls_session *session, struct tls_facts *facts)
 	struct str str = { 0 };
 
 	ERR_set_mark();
-	if (session->way.chain == NULL)
-		find_way_again(session);
+	verdict_find_way(session);
 	if (session->way.chain != NULL && verdict->error != X509_V_OK)
 		explain_error(&str, &session->way);
 	if (verdict->other_name) {
