@@ -320,8 +320,16 @@ static void look_at_certificates_again(struct app *app)
 	}
 }
 
+void app_watch_own_certificates(struct app *app)
+{
+	AUTO(string) char *text = generation_own_trouble(app->generation, clock_unix_us() / US_PER_S);
+
+	ledger_self(app->ledger, REASON_OWN_CERTIFICATE, text);
+}
+
 static void every_hour(struct app *app)
 {
+	app_watch_own_certificates(app);
 	store_drop_dead_before(ledger_batch(app->ledger), clock_unix_us() - DEAD_LETTERS_KEPT_S * US_PER_S);
 	look_at_certificates_again(app);
 	notifier_clean(app->notifier);
@@ -498,6 +506,7 @@ static void take_up(struct app *app, struct generation *generation)
 		  generation->number, generation->config->target_count, change->added, change->changed,
 		  change->removed, change->unchanged);
 	ledger_self(app->ledger, REASON_CONFIG_REFUSED, NULL);
+	app_watch_own_certificates(app);
 }
 
 void app_on_loaded(void *arg, struct generation *generation, const struct report *report)

@@ -255,6 +255,7 @@ static void restore(struct app *app, struct store_state *state)
 	if (ledger_self_incident(app->ledger, REASON_SENDER_FAILED) != NULL)
 		notifier_assume_trouble(app->notifier);
 	ledger_self(app->ledger, REASON_CONFIG_REFUSED, NULL);
+	app_watch_own_certificates(app);
 	ledger_unwatch_missing(app->ledger);
 	drop_what_is_not_watched(app, state);
 	forget_untold_levels(app);

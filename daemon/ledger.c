@@ -53,7 +53,9 @@ struct ledger {
 
 static enum level self_level(enum reason reason)
 {
-	return reason == REASON_CONFIG_REFUSED || reason == REASON_OVERLOAD ? LEVEL_WARNING : LEVEL_CRITICAL;
+	return reason == REASON_CONFIG_REFUSED || reason == REASON_OVERLOAD ||
+			       reason == REASON_OWN_CERTIFICATE ?
+		       LEVEL_WARNING : LEVEL_CRITICAL;
 }
 
 static int64_t unix_us(const struct ledger *ledger)

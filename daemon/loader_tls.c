@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "daemon/loader_private.h"
+#include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
+#include "lib/eval/evaluator.h"
 
 /* The system's store takes time and memory, and may not be there: only where a target asks for it. */
 static bool trust_is_used(const struct config *config, size_t trust)
@@ -44,13 +46,47 @@ static void free_trusts(struct tls_trust **trusts, size_t count)
 	free(trusts);
 }
 
+/* One for each entry of config->clients; NULL for the first, and where the files cannot be used, which the report says. */
+static struct tls_client **build_clients(const struct config *config, struct report *report, bool *good)
+{
+	struct tls_client **clients = mem_array(config->client_count, sizeof(struct tls_client *));
+
+	for (size_t i = 1; i < config->client_count; i++) {
+		const struct client_config *client = &config->clients[i];
+		struct error err;
+
+		clients[i] = tls_client_new(client->certificate_file, client->key_file, client->password, &err);
+		if (clients[i] != NULL)
+			continue;
+		*good = false;
+		report_add(report, false, client->where, client->path, "%s: %s", err.where, err.text);
+	}
+	return clients;
+}
+
+static void free_clients(struct tls_client **clients, size_t count)
+{
+	for (size_t i = 0; clients != NULL && i < count; i++)
+		tls_client_free(clients[i]);
+	free(clients);
+}
+
 bool loader_check_files(const struct config *config, struct report *report)
 {
 	bool good;
 	struct tls_trust **trusts = build_trusts(config, report, &good);
+	struct tls_client **clients = build_clients(config, report, &good);
 
 	free_trusts(trusts, config->trust_count);
+	free_clients(clients, config->client_count);
 	return good;
+}
+
+static size_t context_count(const struct generation *generation)
+{
+	const struct config *config = generation->config;
+
+	return generation->prober_count * config->trust_count * config->client_count;
 }
 
 bool loader_tls_build(struct generation *generation, struct report *report)
@@ -58,21 +94,23 @@ bool loader_tls_build(struct generation *generation, struct report *report)
 	const struct config *config = generation->config;
 	bool good;
 
-	generation->contexts =
-		mem_array(generation->prober_count * config->trust_count + 1, sizeof(struct tls_context *));
+	generation->contexts = mem_array(context_count(generation) + 1, sizeof(struct tls_context *));
 	generation->offers = mem_array(config->target_count + 1, sizeof(struct tls_offer *));
 	generation->trusts = build_trusts(config, report, &good);
+	generation->clients = build_clients(config, report, &good);
 	return good;
 }
 
 static struct tls_context *context_of(struct generation *generation, struct tls_domain *const *domains, int prober,
-				      size_t trust, struct error *err)
+				      const struct target_config *target, struct error *err)
 {
-	struct tls_context **context =
-		&generation->contexts[(size_t)prober * generation->config->trust_count + trust];
+	const struct config *config = generation->config;
+	const size_t row = (size_t)prober * config->trust_count + target->trust;
+	struct tls_context **context = &generation->contexts[row * config->client_count + target->client];
 
 	if (*context == NULL)
-		*context = tls_context_new(domains[prober], generation->trusts[trust], err);
+		*context = tls_context_new(domains[prober], generation->trusts[target->trust],
+					   generation->clients[target->client], err);
 	return *context;
 }
 
@@ -93,7 +131,7 @@ bool loader_tls_plan(struct generation *generation, struct tls_domain *const *do
 	struct tls_offer **offer = &generation->offers[index];
 	struct error err;
 
-	plan->tls = context_of(generation, domains, generation->watches[index].prober, target->trust, &err);
+	plan->tls = context_of(generation, domains, generation->watches[index].prober, target, &err);
 	if (plan->tls == NULL || !make_offer(target, offer, &err)) {
 		report_add(report, false, target->where, target->name, "%s", err.text);
 		return false;
@@ -118,13 +156,33 @@ void loader_tls_free(struct generation *generation)
 {
 	const struct config *config = generation->config;
 
-	for (size_t i = 0; generation->contexts != NULL && i < generation->prober_count * config->trust_count; i++)
+	for (size_t i = 0; generation->contexts != NULL && i < context_count(generation); i++)
 		tls_context_free(generation->contexts[i]);
 	for (size_t i = 0; generation->offers != NULL && i < config->target_count; i++)
 		tls_offer_free(generation->offers[i]);
+	free_clients(generation->clients, config->client_count);
 	free_trusts(generation->trusts, config->trust_count);
 	free(generation->contexts);
 	free(generation->offers);
+}
+
+char *generation_own_trouble(const struct generation *generation, int64_t now_unix_s)
+{
+	static const struct expiry_bound bound = { .percent = 25, .left_s = 21 * S_PER_DAY };
+	struct str text = { 0 };
+
+	for (size_t i = 1; i < generation->config->client_count; i++) {
+		int64_t from_unix_s;
+		int64_t end_unix_s;
+
+		tls_client_validity(generation->clients[i], &from_unix_s, &end_unix_s);
+		if (end_unix_s - now_unix_s >= evaluator_bound_s(&bound, end_unix_s - from_unix_s))
+			continue;
+		str_addf(&text, "%s%s %s ", text.bytes > 0 ? "; " : "", generation->config->clients[i].certificate_file,
+			 end_unix_s < now_unix_s ? "has ended on" : "ends on");
+		str_add_time(&text, end_unix_s * US_PER_S);
+	}
+	return text.bytes > 0 ? str_take(&text) : NULL;
 }
 
 bool loader_tls_check_ciphers(const char *text, struct error *err)

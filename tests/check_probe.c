@@ -791,7 +791,7 @@ static void tls_world_init(struct tls_world *tls, const struct peer_step *script
 	tls_world_set_leaf(tls, -100, 10 * S_PER_DAY);
 	tls->domain = tls_domain_new(&err);
 	tls->trust = tls_trust_new(files, 1, &err);
-	tls->context = tls_context_new(tls->domain, tls->trust, &err);
+	tls->context = tls_context_new(tls->domain, tls->trust, NULL, &err);
 	ck_assert_ptr_nonnull(tls->context);
 	tls->peer = scripted_peer_new(tls->world.base, "127.0.0.1", 0, PEER_LISTENS, script);
 	scripted_peer_set_tls(tls->peer, tls->server);

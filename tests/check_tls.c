@@ -13,6 +13,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 #include "lib/base/mem.h"
@@ -264,6 +265,153 @@ START_TEST(a_list_of_ciphers_is_checked)
 }
 END_TEST
 
+/* Our own certificate */
+
+static void write_key(const char *file, EVP_PKEY *key, const char *password, const char *mode)
+{
+	FILE *stream = fopen(file, mode);
+
+	ck_assert_ptr_nonnull(stream);
+	ck_assert_int_eq(PEM_write_PrivateKey(stream, key, password != NULL ? EVP_aes_128_cbc() : NULL,
+					      (const unsigned char *)password, password != NULL ? (int)strlen(password) : 0,
+					      NULL, NULL), 1);
+	ck_assert_int_eq(fclose(stream), 0);
+}
+
+static int accept_any(X509_STORE_CTX *store, void *arg)
+{
+	(void)store;
+	(void)arg;
+	return 1;
+}
+
+static const struct {
+	const char *what;
+	bool one_file;
+	const char *password;
+	int version;
+} client_rows[] = {
+	{ "two files, TLS 1.3", false, NULL, TLS1_3_VERSION },
+	{ "two files, TLS 1.2", false, NULL, TLS1_2_VERSION },
+	{ "one file", true, NULL, TLS1_3_VERSION },
+	{ "a key with a password", false, "s3cret", TLS1_3_VERSION },
+};
+
+START_TEST(a_server_that_asks_sees_our_certificate)
+{
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(made) struct made ours = { 0 };
+	AUTO(facts) struct tls_facts *facts = NULL;
+	const struct made *files[] = { &ours, &world.between };
+	char certificate_file[128];
+	char key_file[128];
+	struct error err = { 0 };
+	struct tls_client *client;
+	struct tls_context *context;
+	struct tls_session *session;
+	int64_t from;
+	int64_t until;
+	X509 *seen;
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	ours = make_leaf(&world.between, "DNS:probe.example.com");
+	snprintf(certificate_file, sizeof(certificate_file), "%s/client.pem", world.directory);
+	snprintf(key_file, sizeof(key_file), "%s/%s.pem", world.directory, client_rows[_i].one_file ? "client" : "key");
+	made_write_pem(files, 2, certificate_file);
+	write_key(key_file, ours.key, client_rows[_i].password, client_rows[_i].one_file ? "ae" : "we");
+	client = tls_client_new(certificate_file, key_file, client_rows[_i].password, &err);
+	ck_assert_msg(client != NULL, "%s: %s", client_rows[_i].what, err.text);
+	tls_client_validity(client, &from, &until);
+	ck_assert_int_eq(from, noon - 10 * day);
+	ck_assert_int_eq(until, noon + 80 * day);
+	context = tls_context_new(world.domain, world.trust, client, &err);
+	tls_client_free(client);
+	unlink(certificate_file);
+	unlink(key_file);
+	ck_assert_ptr_nonnull(context);
+	peer_init(&peer, &leaf, NULL, 0);
+	SSL_CTX_set_max_proto_version(peer.ctx, client_rows[_i].version);
+	SSL_CTX_set_verify(peer.ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_cert_verify_callback(peer.ctx, accept_any, NULL);
+	peer_listen(&peer);
+	session = session_open(context, peer.near, &shop);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	ck_assert_int_eq(SSL_do_handshake(peer.ssl), 1);
+	seen = SSL_get0_peer_certificate(peer.ssl);
+	ck_assert_ptr_nonnull(seen);
+	ck_assert_int_eq(X509_cmp(seen, ours.x509), 0);
+	ck_assert_int_eq(sk_X509_num(SSL_get_peer_cert_chain(peer.ssl)), 1); /* the server's view has no leaf */
+	/* It may not like what it saw, and says so only now. */
+	ck_assert(tls_session_may_be_refused(session) == (client_rows[_i].version == TLS1_3_VERSION));
+	facts = tls_session_facts(session);
+	ck_assert(facts->asked);
+	tls_session_free(session);
+	tls_context_free(context);
+}
+END_TEST
+
+enum { FILE_GOOD, FILE_MISSING, FILE_EMPTY, FILE_NOISE, FILE_LOCKED, FILE_OTHER };
+
+static const struct {
+	int certificate;
+	int key;
+	const char *password;
+	const char *file; /* the end of the name of the one to blame */
+	const char *text;
+} bad_client_rows[] = {
+	{ FILE_MISSING, FILE_GOOD, NULL, "client.pem", "No such file or directory" },
+	{ FILE_EMPTY, FILE_GOOD, NULL, "client.pem", "is no file of 1 byte to 1 MiB" },
+	{ FILE_NOISE, FILE_GOOD, NULL, "client.pem", "holds no certificate in PEM form" },
+	{ FILE_GOOD, FILE_MISSING, NULL, "key.pem", "No such file or directory" },
+	{ FILE_GOOD, FILE_NOISE, NULL, "key.pem", "holds no key in PEM form" },
+	{ FILE_GOOD, FILE_LOCKED, NULL, "key.pem", "the key is encrypted: client_key_password_file is missing" },
+	{ FILE_GOOD, FILE_LOCKED, "wrong", "key.pem", "the key cannot be decrypted: another password?" },
+	{ FILE_GOOD, FILE_OTHER, NULL, "key.pem", "the key is not that of the certificate" },
+};
+
+static void write_text(const char *file, const char *text)
+{
+	FILE *stream = fopen(file, "we");
+
+	fputs(text, stream);
+	fclose(stream);
+}
+
+START_TEST(bad_files_of_our_own_are_named)
+{
+	AUTO(world) struct world world;
+	AUTO(made) struct made ours = { 0 };
+	const struct made *files[] = { &ours };
+	const int key = bad_client_rows[_i].key;
+	char certificate_file[128];
+	char key_file[128];
+	struct error err = { 0 };
+
+	world_init(&world);
+	ours = make_leaf(&world.root, "DNS:probe.example.com");
+	snprintf(certificate_file, sizeof(certificate_file), "%s/client.pem", world.directory);
+	snprintf(key_file, sizeof(key_file), "%s/key.pem", world.directory);
+	if (bad_client_rows[_i].certificate == FILE_GOOD)
+		made_write_pem(files, 1, certificate_file);
+	else if (bad_client_rows[_i].certificate != FILE_MISSING)
+		write_text(certificate_file, bad_client_rows[_i].certificate == FILE_EMPTY ? "" : "hello\n");
+	if (key == FILE_GOOD || key == FILE_LOCKED || key == FILE_OTHER)
+		write_key(key_file, key == FILE_OTHER ? world.root.key : ours.key, key == FILE_LOCKED ? "s3cret" : NULL,
+			  "we");
+	else if (key != FILE_MISSING)
+		write_text(key_file, "hello\n");
+	ck_assert_ptr_null(tls_client_new(certificate_file, key_file, bad_client_rows[_i].password, &err));
+	ck_assert_msg(strstr(err.where, bad_client_rows[_i].file) != NULL, "%s", err.where);
+	ck_assert_msg(str_starts(err.text, bad_client_rows[_i].text), "%s", err.text);
+	ck_assert_uint_eq(ERR_peek_error(), 0);
+	unlink(certificate_file);
+	unlink(key_file);
+}
+END_TEST
+
 /* Verdicts */
 
 enum issuer { BY_BETWEEN, BY_ROOT, BY_STRANGER, BY_ITSELF };
@@ -451,7 +599,7 @@ START_TEST(a_named_file_may_hold_an_intermediate_or_the_leaf)
 		snprintf(file, sizeof(file), "%s/some.pem", world.directory);
 		made_write_pem(&trusted[i], 1, file);
 		trust = tls_trust_new(files, 1, &err);
-		context = tls_context_new(world.domain, trust, &err);
+		context = tls_context_new(world.domain, trust, NULL, &err);
 		ck_assert_str_eq(reason_name(probe(context, &leaf, NULL, &shop, noon).verdict), "ok");
 		tls_context_free(context);
 		tls_trust_free(trust);
@@ -509,7 +657,7 @@ START_TEST(without_files_the_systems_store_is_used)
 	trust = tls_trust_new(NULL, 0, &err);
 	unsetenv("SSL_CERT_FILE");
 	ck_assert_msg(trust != NULL, "%s", err.text);
-	context = tls_context_new(world.domain, trust, &err);
+	context = tls_context_new(world.domain, trust, NULL, &err);
 	ck_assert_str_eq(reason_name(probe(context, &leaf, NULL, &shop, noon).verdict), "ok");
 	tls_context_free(context);
 	tls_trust_free(trust);
@@ -583,7 +731,7 @@ START_TEST(a_verdict_is_of_one_chain_name_mode_and_trust)
 	leaf = make_leaf(&world.between, "DNS:shop.example.com");
 	twin = make_leaf(&world.between, "DNS:shop.example.com");
 	trust = tls_trust_new(files, 1, &err);
-	context = tls_context_new(world.domain, trust, &err);
+	context = tls_context_new(world.domain, trust, NULL, &err);
 	ck_assert_int_eq(probe(world.context, &leaf, &world.between, &shop, noon).verdict, REASON_OK);
 	expect_counts(world.domain, 0, 1);
 	ck_assert_int_eq(probe(world.context, &twin, &world.between, &shop, noon).verdict, REASON_OK);
@@ -1082,7 +1230,7 @@ static void *worker_run(void *arg)
 	struct worker *worker = arg;
 	struct error err;
 	struct tls_domain *domain = tls_domain_new(&err);
-	struct tls_context *context = tls_context_new(domain, worker->trust, &err);
+	struct tls_context *context = tls_context_new(domain, worker->trust, NULL, &err);
 
 	for (int i = 0; i < 4 * LEAVES; i++) {
 		const struct made *leaf = &worker->leaves[i % LEAVES];
@@ -1131,7 +1279,7 @@ static void *loader_run(void *arg)
 	struct loader *loader = arg;
 	struct error err;
 
-	loader->context = tls_context_new(loader->world->domain, loader->world->trust, &err);
+	loader->context = tls_context_new(loader->world->domain, loader->world->trust, NULL, &err);
 	pthread_barrier_wait(&loader->made);
 	pthread_barrier_wait(&loader->over);
 	return NULL;
@@ -1182,6 +1330,8 @@ static void add_all(TCase *tcase)
 	tcase_add_test(tcase, a_server_that_hangs_up_at_once);
 	tcase_add_test(tcase, a_server_that_resets);
 	tcase_add_test(tcase, a_server_without_a_common_version);
+	tcase_add_loop_test(tcase, a_server_that_asks_sees_our_certificate, 0, ROWS(client_rows));
+	tcase_add_loop_test(tcase, bad_files_of_our_own_are_named, 0, ROWS(bad_client_rows));
 	tcase_add_loop_test(tcase, what_is_agreed_on_is_told_and_judged, 0, ROWS(agreed_rows));
 	tcase_add_loop_test(tcase, a_list_of_ciphers_is_checked, 0, ROWS(offer_rows));
 	tcase_add_test(tcase, facts_come_although_a_client_certificate_is_demanded);

@@ -66,7 +66,7 @@ static inline void world_init(struct world *world)
 	world->trust = tls_trust_new(files, 1, &err);
 	ck_assert_ptr_nonnull(world->domain);
 	ck_assert_msg(world->trust != NULL, "%s", err.text);
-	world->context = tls_context_new(world->domain, world->trust, &err);
+	world->context = tls_context_new(world->domain, world->trust, NULL, &err);
 	ck_assert_ptr_nonnull(world->context);
 }
 

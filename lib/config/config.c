@@ -405,6 +405,8 @@ static uint64_t identity(const struct config *config, const struct target_config
 	hash = str_hash(&target->rules.verify, sizeof(target->rules.verify), hash);
 	for (size_t i = 0; i < trust->file_count; i++)
 		hash = hash_text(hash, trust->files[i]);
+	hash = hash_text(hash, target->client_certificate);
+	hash = hash_text(hash, target->client_key);
 	hash = str_hash(&target->max_version, sizeof(target->max_version), hash);
 	hash = hash_text(hash, target->ciphers);
 	for (size_t i = 0; i < target->alpn_count; i++)
@@ -418,6 +420,65 @@ static bool offers_alpn(const struct target_config *target, const char *protocol
 		if (strcmp(target->alpn[i], protocol) == 0)
 			return true;
 	return false;
+}
+
+static size_t client_index(struct making *making, const struct target_config *target, const struct node *node,
+			   const struct path *path)
+{
+	struct load *load = making->load;
+	struct config *config = load->config;
+	const char *key_file = target->client_key != NULL ? target->client_key : target->client_certificate;
+	AUTO(string) char *name = mem_printf("%s\n%s\n%llx", target->client_certificate, key_file,
+					     (unsigned long long)hash_text(0, target->client_key_password));
+	uintptr_t index = (uintptr_t)names_find(&load->clients, name);
+	size_t capacity = config->client_count;
+
+	if (index != 0)
+		return index;
+	index = config->client_count++;
+	config->clients = mem_grow(config->clients, &capacity, config->client_count, sizeof(*config->clients));
+	config->clients[index] = (struct client_config){
+		.certificate_file = mem_strdup(target->client_certificate),
+		.key_file = mem_strdup(key_file),
+		.password = mem_strdup(target->client_key_password),
+		.where = document_where(node),
+		.path = path_text(path),
+	};
+	names_put(&load->clients, document_text(load->files[0].document, name), (void *)index);
+	return index;
+}
+
+/* The first of these keys that is given; NULL if none is. */
+static struct node *first_given(const struct layer *layer, const char *const *keys, struct path *path)
+{
+	for (; *keys != NULL; keys++) {
+		struct node *node = layer_get(&schema_target, layer, *keys);
+
+		path->key = *keys;
+		if (node != NULL)
+			return node;
+	}
+	return NULL;
+}
+
+static void finish_client(struct making *making, struct target_config *target)
+{
+	static const char *const certificate_keys[] = {
+		"tls.client_certificate_file", "tls.client_certificate_credential", NULL
+	};
+	static const char *const other_keys[] = {
+		"tls.client_key_file", "tls.client_key_credential", "tls.client_key_password_file",
+		"tls.client_key_password_credential", NULL
+	};
+	struct path path = { making->path, NULL, 0 };
+	struct path other_path = { making->path, NULL, 0 };
+	struct node *node = first_given(&making->all, certificate_keys, &path);
+	struct node *other = first_given(&making->all, other_keys, &other_path);
+
+	if (node == NULL && other != NULL)
+		mistake(making->load, other, &other_path, "needs client_certificate_file or client_certificate_credential");
+	else if (node != NULL && !node->bad && target->client_certificate != NULL)
+		target->client = client_index(making, target, node, &path);
 }
 
 /* What is required has to be offered. */
@@ -453,6 +514,8 @@ static void finish_target(struct making *making, struct target_config *target)
 		return;
 	if (target->tls && target->server_name == NULL)
 		target->server_name = mem_strdup(target->host);
+	if (target->tls)
+		finish_client(making, target);
 	finish_tls(making, target);
 	note_port(making, target);
 	target->identity = identity(making->load->config, target);
@@ -697,6 +760,7 @@ static void load_done(struct load *load)
 	names_done(&load->senders);
 	names_done(&load->targets);
 	names_done(&load->trusts);
+	names_done(&load->clients);
 	for (size_t i = 0; i < load->file_count; i++)
 		document_free(load->files[i].document);
 	free(load->files);
@@ -711,6 +775,8 @@ static struct config *run(struct load *load, const char *file)
 	config->file = mem_strdup(file);
 	config->trust = mem_new(struct trust_config);
 	config->trust_count = 1;
+	config->clients = mem_new(struct client_config);
+	config->client_count = 1;
 	add_file(load, file, PLACE_OWN);
 	if (load->file_count > 0) {
 		include_all(load);
@@ -758,6 +824,15 @@ static void trust_done(struct trust_config *trust)
 	free(trust->path);
 }
 
+static void client_done(struct client_config *client)
+{
+	free(client->certificate_file);
+	free(client->key_file);
+	mem_wipe_free(client->password);
+	free(client->where);
+	free(client->path);
+}
+
 static void target_done(struct target_config *target)
 {
 	section_done(&schema_target, target);
@@ -784,11 +859,14 @@ void config_free(struct config *config)
 		section_done(&schema_route, &config->routes[i]);
 	for (size_t i = 0; i < config->trust_count; i++)
 		trust_done(&config->trust[i]);
+	for (size_t i = 0; i < config->client_count; i++)
+		client_done(&config->clients[i]);
 	section_done(&schema_top, config);
 	free(config->targets);
 	free(config->senders);
 	free(config->routes);
 	free(config->trust);
+	free(config->clients);
 	free(config->file);
 	free(config);
 }

@@ -48,6 +48,15 @@ struct trust_config {
 	char *path;
 };
 
+/* A certificate of ours with its key: targets that name the same files share one. Index 0 is none. */
+struct client_config {
+	char *certificate_file;
+	char *key_file;        /* may be the same */
+	char *password;        /* secret; NULL: the key has none */
+	char *where;           /* of its first use, for mistakes found when the files are read */
+	char *path;
+};
+
 /* What a handshake must have come to; rules say whether and how bad it is if not. NULL: anything. */
 struct require_config {
 	enum tls_version version;
@@ -72,6 +81,10 @@ struct target_config {
 	bool tls;
 	char *server_name;     /* SNI and the name verified; an IP literal here means no SNI and an IP SAN */
 	size_t trust;          /* index into config->trust */
+	size_t client;         /* index into config->clients */
+	char *client_certificate; /* a file, as the three keys below name it: clients has them all */
+	char *client_key;
+	char *client_key_password; /* secret */
 	enum tls_version max_version;
 	char *ciphers;         /* what is offered; NULL: all */
 	char **alpn;
@@ -161,6 +174,8 @@ struct config {
 	size_t route_count;
 	struct trust_config *trust;
 	size_t trust_count;    /* at least 1 */
+	struct client_config *clients;
+	size_t client_count;   /* at least 1 */
 	struct resolver_config resolver;
 	struct daemon_config daemon;
 };

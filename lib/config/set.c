@@ -427,6 +427,39 @@ void set_secret(const struct spot *spot, struct node *node)
 	mem_wipe_free(secret);
 }
 
+/* A file that somebody else reads: only that it is there, and who may read it. */
+static void set_readable(const struct spot *spot, struct node *node, bool holds_secret)
+{
+	AUTO(string) char *file = secret_path(spot, node);
+	struct stat status;
+	int fd;
+
+	if (file == NULL)
+		return;
+	if (spot->key->type == KEY_CREDENTIAL && spot->load->env->lenient && access(file, F_OK) < 0) {
+		note(spot->load, node, spot->path, "the credential is missing here");
+		return;
+	}
+	fd = open_file(spot, node, spot->path, file, &status);
+	if (fd < 0)
+		return;
+	close(fd);
+	if (holds_secret && spot->key->type == KEY_SECRET_FILE && (status.st_mode & S_IROTH) != 0)
+		note(spot->load, node, spot->path, "%s holds a secret and every user can read it: chmod o-r it", file);
+	done_text(spot->key, spot->object); /* two keys of one field: reported, the last stays */
+	*(char **)field(spot) = TAKE(file);
+}
+
+void set_certificate_file(const struct spot *spot, struct node *node)
+{
+	set_readable(spot, node, false);
+}
+
+void set_key_file(const struct spot *spot, struct node *node)
+{
+	set_readable(spot, node, true);
+}
+
 void done_secret(const struct key *key, void *object)
 {
 	char **secret = field_of(key, object);

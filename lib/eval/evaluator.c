@@ -193,8 +193,7 @@ static void judge_tls(const struct rules *rules, struct standing *standing, cons
 
 /* Certificate */
 
-/* Percent of the lifetime and a duration: the smaller counts. -1: no bound. */
-static int64_t bound_s(const struct expiry_bound *bound, int64_t lifetime_s)
+int64_t evaluator_bound_s(const struct expiry_bound *bound, int64_t lifetime_s)
 {
 	int64_t share_s = lifetime_s / 100 * bound->percent + lifetime_s % 100 * bound->percent / 100;
 
@@ -205,9 +204,9 @@ static int64_t bound_s(const struct expiry_bound *bound, int64_t lifetime_s)
 
 static enum level left_level(const struct rules *rules, int64_t left_s, int64_t lifetime_s)
 {
-	if (left_s < bound_s(&rules->certificate_critical, lifetime_s))
+	if (left_s < evaluator_bound_s(&rules->certificate_critical, lifetime_s))
 		return LEVEL_CRITICAL;
-	if (left_s < bound_s(&rules->certificate_warning, lifetime_s))
+	if (left_s < evaluator_bound_s(&rules->certificate_warning, lifetime_s))
 		return LEVEL_WARNING;
 	return LEVEL_OK;
 }

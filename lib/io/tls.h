@@ -37,7 +37,19 @@ void tls_domain_free(struct tls_domain *domain);
 struct tls_trust *tls_trust_new(const char *const *files, size_t file_count, struct error *err);
 void tls_trust_free(struct tls_trust *trust);
 
-struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust, struct error *err);
+/*
+ * A certificate of ours (and what stands between it and a root) with its key, in PEM; both may be in one file. password:
+ * of the key; NULL: it has none. err names the file. Const, used by contexts only while they are made.
+ */
+struct tls_client;
+struct tls_client *tls_client_new(const char *certificate_file, const char *key_file, const char *password,
+				  struct error *err);
+void tls_client_validity(const struct tls_client *client, int64_t *not_before_unix_s, int64_t *not_after_unix_s);
+void tls_client_free(struct tls_client *client); /* NULL is fine; the key is wiped with its last context */
+
+/* client: shown to servers that ask; NULL: none. */
+struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust,
+				    const struct tls_client *client, struct error *err);
 void tls_context_free(struct tls_context *context);
 
 /*
@@ -76,7 +88,7 @@ struct tls_session *tls_session_new(struct tls_context *context, int fd, const s
 /* One step of the handshake; call again when the socket is ready. now_unix_s judges validity. After DONE or FAILED
  * the facts may be read. */
 enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s);
-/* After DONE: the server asked for a certificate of ours in TLS 1.3, where it refuses a missing one only now. */
+/* After DONE: the server asked for a certificate of ours in TLS 1.3, where it refuses one, or none, only now. */
 bool tls_session_may_be_refused(const struct tls_session *session);
 /* Reads what it says next. WANT_READ: nothing yet; DONE: it speaks to us; FAILED as in the handshake. */
 enum tls_step tls_session_listen(struct tls_session *session);

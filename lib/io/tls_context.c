@@ -322,7 +322,8 @@ static bool context_set_up(SSL_CTX *ctx, const struct tls_trust *trust)
 	       SSL_CTX_set_ciphersuites(ctx, tls_probe_ciphersuites) == 1;
 }
 
-struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust, struct error *err)
+struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust,
+				    const struct tls_client *client, struct error *err)
 {
 	struct tls_context *context = mem_new(struct tls_context);
 
@@ -330,7 +331,8 @@ struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_
 	context->domain = domain;
 	context->trust = trust;
 	context->ssl_ctx = SSL_CTX_new_ex(domain->library, NULL, TLS_client_method());
-	if (context->ssl_ctx == NULL || !context_set_up(context->ssl_ctx, trust)) {
+	if (context->ssl_ctx == NULL || !context_set_up(context->ssl_ctx, trust) ||
+	    (client != NULL && !tls_client_use(client, context->ssl_ctx))) {
 		error_set(err, "a TLS context cannot be made: %s", tls_library_words());
 		tls_context_free(TAKE(context));
 	}

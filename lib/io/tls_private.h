@@ -125,6 +125,9 @@ void agreed_explain(const struct tls_session *session, struct tls_facts *facts);
 /* tls_offer.c */
 bool tls_offer_apply(const struct tls_offer *offer, struct ssl_st *ssl); /* false: no memory */
 
+/* tls_client.c */
+bool tls_client_use(const struct tls_client *client, struct ssl_ctx_st *ctx);
+
 /* tls_context.c */
 extern const char tls_probe_ciphersuites[]; /* all of TLS 1.3 */
 const char *tls_library_words(void); /* of the newest error; empties the queue */
