@@ -71,6 +71,44 @@ static bool targets_equal(const struct target_config *a, const struct target_con
 	       a->revocation == b->revocation && send_to_equal(a, b);
 }
 
+/* Exchanges */
+
+/* One for each entry of config->exchanges; NULL for the first, and where there is a mistake, which the report says. */
+static struct exchange_plan **build_exchanges(const struct config *config, struct report *report, bool *good)
+{
+	struct exchange_plan **plans = mem_array(config->exchange_count, sizeof(struct exchange_plan *));
+
+	*good = true;
+	for (size_t i = 1; i < config->exchange_count; i++) {
+		const struct exchange_config *exchange = &config->exchanges[i];
+		struct error err;
+		size_t bad;
+
+		plans[i] = exchange_plan_new(exchange->steps, exchange->count, &bad, &err);
+		if (plans[i] != NULL)
+			continue;
+		*good = false;
+		report_add(report, false, exchange->steps[bad].where, exchange->steps[bad].path, "%s", err.text);
+	}
+	return plans;
+}
+
+static void free_exchanges(struct exchange_plan **plans, size_t count)
+{
+	for (size_t i = 0; plans != NULL && i < count; i++)
+		exchange_plan_free(plans[i]);
+	free(plans);
+}
+
+bool loader_check_files(const struct config *config, struct report *report)
+{
+	bool good;
+	struct exchange_plan **exchanges = build_exchanges(config, report, &good);
+
+	free_exchanges(exchanges, config->exchange_count);
+	return loader_tls_check(config, report) && good;
+}
+
 /* Targets to probers */
 
 struct known {
@@ -190,7 +228,10 @@ struct generation *generation_build(struct config *config, struct tls_domain *co
 	generation->prober_count = domain_count;
 	generation->watches = mem_array(config->target_count + 1, sizeof(struct watch));
 	generation->assignments = mem_array(domain_count + 1, sizeof(struct assignment));
-	if (loader_tls_build(generation, report) && deal_targets(generation, domains, previous, report))
+	bool good;
+
+	generation->exchanges = build_exchanges(config, report, &good);
+	if (loader_tls_build(generation, report) && good && deal_targets(generation, domains, previous, report))
 		return generation;
 	generation_free(generation);
 	return NULL;
@@ -203,6 +244,7 @@ void generation_free(struct generation *generation)
 	loader_tls_free(generation);
 	for (size_t i = 0; i < generation->prober_count; i++)
 		free(generation->assignments[i].plans);
+	free_exchanges(generation->exchanges, generation->config->exchange_count);
 	free(generation->assignments);
 	free(generation->watches);
 	config_free(generation->config);

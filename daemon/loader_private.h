@@ -5,7 +5,9 @@
 
 #include "daemon/loader.h"
 
-/* Reads the files that the configuration names; false: the report says why. */
+/* Reads the files that the configuration names, and no more. False: the report says why. */
+bool loader_tls_check(const struct config *config, struct report *report);
+/* The same, for use. */
 bool loader_tls_build(struct generation *generation, struct report *report);
 /* The TLS part of the plan of config->targets[target]. */
 bool loader_tls_plan(struct generation *generation, struct tls_domain *const *domains, size_t target, struct plan *plan,

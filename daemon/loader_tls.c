@@ -71,7 +71,7 @@ static void free_clients(struct tls_client **clients, size_t count)
 	free(clients);
 }
 
-bool loader_check_files(const struct config *config, struct report *report)
+bool loader_tls_check(const struct config *config, struct report *report)
 {
 	bool good;
 	struct tls_trust **trusts = build_trusts(config, report, &good);

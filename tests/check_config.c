@@ -195,6 +195,45 @@ static const struct row mistakes[] = {
 	{ "locatoin: a\n", ONE("1:1: locatoin: unknown key (did you mean \"location\"?)") },
 	{ "zzz: a\n", ONE("1:1: zzz: unknown key") },
 	{ "history: {}\n", ONE("1:1: history: unknown key") },
+	/* exchange */
+	{ TARGET("exchange: now"),
+	  ONE("3:13: targets[0].exchange: must be a list of steps, like - expect: \"^220\"") },
+	{ TARGET("exchange: {expect: a}"),
+	  ONE("3:13: targets[0].exchange: must be a list of steps, like - expect: \"^220\"") },
+	{ TARGET("exchange: [a]"),
+	  ONE("3:14: targets[0].exchange[0]: must be one step: a map with one key, like expect: \"^220\"") },
+	{ TARGET("exchange: [{expect: a, send: b}]"),
+	  ONE("3:14: targets[0].exchange[0]: must be one step: a map with one key, like expect: \"^220\"") },
+	{ TARGET("exchange: [{}]"),
+	  ONE("3:14: targets[0].exchange[0]: must be one step: a map with one key, like expect: \"^220\"") },
+	{ TARGET("exchange: [{expct: a}]"),
+	  ONE("3:15: targets[0].exchange[0]: must be one of send, expect, expect_not, send_hex, expect_hex, starttls "
+	      "(did you mean \"expect\"?)") },
+	{ TARGET("exchange: [{expect: }]"), ONE("3:23: targets[0].exchange[0].expect: has no value") },
+	{ TARGET("exchange: [{send: \"\"}]"), ONE("3:21: targets[0].exchange[0].send: has no value") },
+	{ TARGET("exchange: [{send: [a]}]"),
+	  ONE("3:21: targets[0].exchange[0].send: must be a single value, not a list (a text that begins with \"[\" "
+	      "needs quotes)") },
+	{ TARGET("exchange: [{send: \"${NONE}\"}]"),
+	  ONE("3:21: targets[0].exchange[0].send: the environment has no variable NONE") },
+	{ TARGET("exchange: [{expect: \"${capture.a}\"}]"),
+	  ONE("3:23: targets[0].exchange[0].expect: ${capture.NAME} may stand only in what an exchange sends (a "
+	      "literal \"${\" is written \"$${\")") },
+	{ TARGET("group: \"${capture.a}\""),
+	  ONE("3:10: targets[0].group: ${capture.NAME} may stand only in what an exchange sends (a literal \"${\" is "
+	      "written \"$${\")") },
+	{ TARGET("exchange: [{send_hex: 0}, {expect_hex: 0g}]"),
+	  ONE("3:25: targets[0].exchange[0].send_hex: must be bytes of two hexadecimal digits, like \"00 ff\"")
+	  ONE("3:42: targets[0].exchange[1].expect_hex: must be bytes of two hexadecimal digits, like \"00 ff\"") },
+	{ TARGET("exchange: [{starttls: on}]"), ONE("3:25: targets[0].exchange[0].starttls: must be now") },
+	{ TARGET("exchange: [{starttls: now}, {starttls: now}]"),
+	  ONE("3:31: targets[0].exchange[1]: starttls can be only once") },
+	{ TARGET("exchange: [{expect_not: a}]"),
+	  ONE("3:14: targets[0].exchange[0]: guards the next expect: an expect must follow it") },
+	{ TARGET("exchange: [{expect_not: a}, {expect_hex: 00}]"),
+	  ONE("3:14: targets[0].exchange[0]: guards the next expect: an expect must follow it") },
+	{ "defaults: {exchange: [{starttls: on}]}\ntargets: ['a:1', 'b:1']\n",
+	  ONE("1:34: defaults.exchange[0].starttls: must be now") },
 	{ TARGET("intervall: 3s"), ONE("3:3: targets[0].intervall: unknown key (did you mean \"interval\"?)") },
 	{ TARGET("verify: off"), ONE("3:3: targets[0].verify: unknown key (is \"tls.verify\" meant?)") },
 	{ TARGET("tls: {veryfy: off}"),
@@ -590,6 +629,8 @@ static char *describe(const struct target_config *target)
 		 target->tls ? "tls" : "tcp", verify[target->rules.verify],
 		 (long long)(target->rules.latency_warning_us / 1000),
 		 phase_name(target->rules.latency_phase), target->rules.certificate ? "cert" : "no-cert");
+	if (target->exchange != 0)
+		str_add(&text, " exchange");
 	for (size_t i = 0; i < target->label_count; i++)
 		str_addf(&text, " %s=%s", target->labels[i].name, target->labels[i].value);
 	if (target->tls && (target->ciphers != NULL || target->max_version != TLS_1_3))
@@ -648,6 +689,8 @@ static const struct {
 	  "30s tcp/full 0ms/total no-cert" },
 	{ "requirements merge, and what is required is offered", "tls: {require: {version: 1.2, level: critical}}", "",
 	  "tls: {require: {alpn: h2}}", "30s tls/full 0ms/total cert alpn:h2 must:1.2,h2,critical" },
+	{ "a dialogue that begins TLS offers all of it", "", "", "exchange: [{starttls: now}]",
+	  "30s tls/full 0ms/total cert exchange" },
 	{ "requirements off", "tls: {require: {version: 1.2}}", "", "tls: {require: off}",
 	  "30s tls/full 0ms/total cert" },
 	{ "what is offered", "tls: {alpn: [h2, spdy/3], max_version: 1.2}", "", "tls: {alpn: imap, ciphers: 'ECDHE:@x'}",
@@ -869,6 +912,7 @@ START_TEST(identity_is_what_is_probed)
 	};
 	static const char *const other[] = {
 		"tls: off", "tls: {verify: off}", "tls: {server_name: b}", "tls: {ca_file: ca.pem}",
+		"exchange: [{send: a}]", "exchange: [{send: b}]",
 	};
 	struct config *base;
 
@@ -884,6 +928,65 @@ START_TEST(identity_is_what_is_probed)
 		config_free(config);
 	}
 	config_free(base);
+}
+END_TEST
+
+static void check_step(const struct config *config, size_t target, size_t step, enum exchange_kind kind,
+		       const char *text)
+{
+	const struct exchange_config *exchange = &config->exchanges[config->targets[target].exchange];
+
+	ck_assert_uint_lt(step, exchange->count);
+	ck_assert_int_eq(exchange->steps[step].kind, kind);
+	ck_assert_str_eq(exchange->steps[step].text, text);
+}
+
+START_TEST(fills_an_exchange)
+{
+	struct config *config = load_yaml("profiles:\n"
+					  "  smtp:\n"
+					  "    exchange:\n"
+					  "    - expect: \"^220 (?<host>\\\\S+)\"\n"
+					  "    - expect_not: '^5'\n"
+					  "    - expect: '^2$'\n"
+					  "    - send: \"EHLO ${capture.host} ${HOST} $${x}\\r\\n\"\n"
+					  "    - send_hex: '00 ff'\n"
+					  "    - expect_hex: 53\n"
+					  "    - starttls: now\n"
+					  "targets:\n"
+					  "- {address: 'a:25', profile: smtp}\n"
+					  "- {address: 'b:25', profile: smtp, tls: {verify: chain, server_name: n}}\n"
+					  "- {address: 'c:22', exchange: [{expect: '^SSH'}]}\n"
+					  "- {address: 'd:22', exchange: [{expect: ^SSH}]}\n"
+					  "- {address: 'e:25', profile: smtp, exchange: []}\n"
+					  "- 'f:1'\n");
+
+	check_step(config, 0, 0, EXCHANGE_EXPECT, "^220 (?<host>\\S+)");
+	check_step(config, 0, 1, EXCHANGE_EXPECT_NOT, "^5");
+	check_step(config, 0, 2, EXCHANGE_EXPECT, "^2$");
+	check_step(config, 0, 3, EXCHANGE_SEND, "EHLO ${capture.host} variable.example.com $${x}\r\n");
+	check_step(config, 0, 4, EXCHANGE_SEND_HEX, "00 ff");
+	check_step(config, 0, 5, EXCHANGE_EXPECT_HEX, "53");
+	check_step(config, 0, 6, EXCHANGE_STARTTLS, "now");
+	ck_assert_str_eq(config->exchanges[config->targets[0].exchange].steps[0].path,
+			 "profiles.smtp.exchange[0].expect");
+	ck_assert_ptr_nonnull(strstr(config->exchanges[config->targets[0].exchange].steps[0].where,
+				     "portbell.yaml:4:15"));
+	ck_assert(config->targets[0].tls);
+	ck_assert_str_eq(config->targets[0].server_name, "a");
+	ck_assert_int_eq(config->targets[0].rules.verify, VERIFY_FULL);
+	ck_assert_uint_eq(config->targets[1].exchange, config->targets[0].exchange);
+	ck_assert(config->targets[1].tls);
+	ck_assert_str_eq(config->targets[1].server_name, "n");
+	ck_assert_int_eq(config->targets[1].rules.verify, VERIFY_CHAIN);
+	check_step(config, 2, 0, EXCHANGE_EXPECT, "^SSH");
+	ck_assert(!config->targets[2].tls);
+	ck_assert_uint_eq(config->targets[3].exchange, config->targets[2].exchange);
+	ck_assert_uint_eq(config->targets[4].exchange, 0);
+	ck_assert(!config->targets[4].tls);
+	ck_assert_uint_eq(config->targets[5].exchange, 0);
+	ck_assert_uint_eq(config->exchange_count, 3);
+	config_free(config);
 }
 END_TEST
 
@@ -966,6 +1069,30 @@ static void expect_refused(const char *part)
 	ck_assert_ptr_null(load(false, &text));
 	ck_assert_msg(strstr(text, part) != NULL, "%s", text);
 }
+
+START_TEST(caps_an_exchange)
+{
+	AUTO(str) struct str yaml = { 0 };
+	struct config *config;
+
+	str_add(&yaml, "targets:\n- address: a:1\n  exchange:\n");
+	for (int i = 0; i < 100; i++)
+		str_add(&yaml, "  - send: a\n");
+	config = load_yaml(yaml.data);
+	ck_assert_uint_eq(config->exchanges[config->targets[0].exchange].count, 100);
+	config_free(config);
+	str_add(&yaml, "  - send: a\n");
+	write_file("portbell.yaml", yaml.data);
+	expect_refused("targets[0].exchange: has more than 100 entries");
+	str_clear(&yaml);
+	str_add(&yaml, "targets:\n- address: a:1\n  exchange:\n  - expect: '");
+	for (int i = 0; i < 2001; i++)
+		str_add_char(&yaml, 'a');
+	str_add(&yaml, "'\n");
+	write_file("portbell.yaml", yaml.data);
+	expect_refused("targets[0].exchange[0].expect: is longer than 2000 bytes");
+}
+END_TEST
 
 START_TEST(refuses_files_that_others_can_write)
 {
@@ -1114,6 +1241,15 @@ static const char rich[] =
 	"  send_to: [mail]\n"
 	"- {address: '[2001:db8::1]:993', tls: off, latency: off, certificate: off, send_to: [],\n"
 	"  alert: {after: 1}}\n"
+	"- address: mail.example.com:25\n"
+	"  exchange:\n"
+	"  - expect: \"^220 (?<host>\\\\S+) [\\\"']$\"\n"
+	"  - {expect_not: '^5'}\n"
+	"  - {expect: '^${HOST} $${x}'}\n"
+	"  - send: \"EHLO ${capture.host} ${LIST} $${capture.host}\\r\\n\\t\\x01\\xff\"\n"
+	"  - expect_hex: \"00 ff\"\n"
+	"  - {send_hex: 00}\n"
+	"  - starttls: now\n"
 	"senders:\n"
 	"  mail: {type: email, server: 'smtp://127.0.0.1:25', from: 'A \"B\" <a@b>', to: [c@d], username: u,\n"
 	"    password_file: password}\n"
@@ -1324,6 +1460,8 @@ static Suite *config_suite(void)
 	tcase_add_test(tcase, fills_routes);
 	tcase_add_test(tcase, same_files_share_one_trust_set);
 	tcase_add_test(tcase, identity_is_what_is_probed);
+	tcase_add_test(tcase, fills_an_exchange);
+	tcase_add_test(tcase, caps_an_exchange);
 	tcase_add_test(tcase, includes_files);
 	tcase_add_test(tcase, reports_the_mistakes_of_all_files);
 	tcase_add_test(tcase, includes_from_a_directory_with_a_strange_name);

@@ -155,6 +155,7 @@ END_TEST
 START_TEST(hex)
 {
 	static const uint8_t data[] = { 0x00, 0x9f, 0xa0, 0xff };
+	struct str spaced = { 0 };
 	uint8_t back[4];
 	char text[9];
 
@@ -166,6 +167,11 @@ START_TEST(hex)
 	ck_assert(!str_unhex("009fa0ff00", back, sizeof(back)));
 	ck_assert(!str_unhex("009fa0fg", back, sizeof(back)));
 	ck_assert(!str_unhex(" 09fa0ff", back, sizeof(back)));
+	ck_assert(str_add_unhex(&spaced, " 00 9FA0\n\tff ") && spaced.bytes == 4);
+	ck_assert_mem_eq(spaced.data, "\0\x9f\xa0\xff", 4);
+	ck_assert(str_add_unhex(&spaced, "") && str_add_unhex(&spaced, " ") && spaced.bytes == 4);
+	ck_assert(!str_add_unhex(&spaced, "0") && !str_add_unhex(&spaced, "0 0") && !str_add_unhex(&spaced, "0x00"));
+	str_done(&spaced);
 }
 END_TEST
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/str.h"
 #include "lib/config/value.h"
 
 #define ROWS(table) (int)(sizeof(table) / sizeof((table)[0]))
@@ -287,6 +288,8 @@ static const char *variable(const char *name, void *arg)
 		return "value";
 	if (strcmp(name, "EMPTY") == 0)
 		return "";
+	if (strcmp(name, "DOLLAR") == 0)
+		return "$";
 	return strcmp(name, "YAML") == 0 ? "[a, ${NAME}]" : NULL;
 }
 
@@ -312,6 +315,35 @@ static const struct {
 	{ "${1A}", EXPANSION_BAD, NULL },
 	{ "${NAME:-x}", EXPANSION_BAD, NULL },
 	{ "${NAME ${NAME}", EXPANSION_BAD, NULL },
+	/* no variable has a dot: these are left for later */
+	{ "${capture.host}", EXPANSION_MADE, "${capture.host}" },
+	{ "${NAME}${capture.a_1}$", EXPANSION_MADE, "value${capture.a_1}$" },
+	{ "$${capture.host}", EXPANSION_MADE, "${capture.host}" },
+	{ "${capture.}", EXPANSION_BAD, NULL },
+	{ "${capture.a-b}", EXPANSION_BAD, NULL },
+	{ "${capture.a", EXPANSION_BAD, NULL },
+	{ "${captured.a}", EXPANSION_BAD, NULL },
+	{ "${capture}", EXPANSION_UNSET, NULL },
+};
+
+/* As an exchange reads it again. */
+static const struct {
+	const char *text;
+	enum expansion expansion;
+	const char *expanded;
+	bool names_capture;
+} sends[] = {
+	{ "plain", EXPANSION_MADE, "plain", false },
+	{ "${NAME}\r\n", EXPANSION_MADE, "value\r\n", false },
+	{ "${capture.a} $${capture.a} $", EXPANSION_MADE, "${capture.a} $${capture.a} $", true },
+	{ "$${capture.a}", EXPANSION_MADE, "$${capture.a}", false },
+	{ "$$${capture.a}", EXPANSION_MADE, "$$${capture.a}", false },
+	{ "x$${${capture.a}", EXPANSION_MADE, "x$${${capture.a}", true },
+	{ "${YAML}", EXPANSION_MADE, "[a, ${$}{NAME}]", false },
+	{ "${DOLLAR}{capture.a}", EXPANSION_MADE, "${$}{capture.a}", false },
+	{ "${DOLLAR}${capture.a}", EXPANSION_MADE, "${$}${capture.a}", true },
+	{ "${$}", EXPANSION_BAD, NULL, false },
+	{ "${NONE}", EXPANSION_UNSET, NULL, false },
 };
 
 START_TEST(expands_variables)
@@ -328,6 +360,18 @@ START_TEST(expands_variables)
 }
 END_TEST
 
+START_TEST(expands_what_is_sent)
+{
+	const struct config_env env = { .variable = variable };
+	AUTO(string) char *expanded = NULL;
+	struct error err;
+
+	ck_assert_int_eq(value_expand_send(sends[_i].text, &env, &expanded, &err), sends[_i].expansion);
+	ck_assert(str_equal(expanded, sends[_i].expanded));
+	ck_assert_int_eq(value_names_capture(sends[_i].text), sends[_i].names_capture);
+}
+END_TEST
+
 static Suite *value_suite(void)
 {
 	Suite *suite = suite_create("value");
@@ -341,6 +385,7 @@ static Suite *value_suite(void)
 	tcase_add_loop_test(tcase, reads_mail_servers, 0, ROWS(servers));
 	tcase_add_test(tcase, hides_what_of_a_url_may_be_secret);
 	tcase_add_loop_test(tcase, expands_variables, 0, ROWS(expansions));
+	tcase_add_loop_test(tcase, expands_what_is_sent, 0, ROWS(sends));
 	suite_add_tcase(suite, tcase);
 	return suite;
 }

@@ -54,6 +54,22 @@ struct rules {
 	enum level tls_level; /* of what is not as required */
 };
 
+/* One step of a target's dialogue. */
+enum exchange_kind {
+	EXCHANGE_SEND, EXCHANGE_EXPECT, EXCHANGE_EXPECT_NOT, EXCHANGE_SEND_HEX, EXCHANGE_EXPECT_HEX, EXCHANGE_STARTTLS
+};
+
+struct exchange_step {
+	enum exchange_kind kind;
+	/*
+	 * send: ${capture.NAME} is what an expect captured, $${ a literal ${, ${$} a literal $; any other byte but NUL
+	 * stands for itself. expect, expect_not: the expression. Hex: as str_add_unhex() takes it.
+	 */
+	char *text;
+	char *where; /* in the file, for mistakes found when the expressions are compiled */
+	char *path;
+};
+
 enum group_key {
 	GROUP_BY_GROUP, GROUP_BY_CHECK, GROUP_BY_TARGET, GROUP_BY_ADDRESS, GROUP_BY_REASON, GROUP_BY_LOCATION,
 	GROUP_BY_LABEL

@@ -272,6 +272,20 @@ bool str_unhex(const char *hex, uint8_t *out, size_t bytes)
 	return true;
 }
 
+bool str_add_unhex(struct str *str, const char *hex)
+{
+	for (hex += strspn(hex, " \t\r\n"); *hex != '\0'; hex += strspn(hex, " \t\r\n")) {
+		int high = hex_value(hex[0]);
+		int low = high < 0 ? -1 : hex_value(hex[1]);
+
+		if (low < 0)
+			return false;
+		str_add_char(str, (char)(high << 4 | low));
+		hex += 2;
+	}
+	return true;
+}
+
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 void str_add_base64(struct str *str, const void *data, size_t bytes)

@@ -49,6 +49,7 @@ const char *str_nearest(const char *word, const char *const *words);
 /* Binary and text: hex is lower case; base64 is RFC 4648 section 4 with padding. `out` must hold the result. */
 void str_hex(const uint8_t *data, size_t bytes, char *out); /* 2 x bytes + 1 */
 bool str_unhex(const char *hex, uint8_t *out, size_t bytes); /* exactly `bytes` */
+bool str_add_unhex(struct str *str, const char *hex); /* bytes of two digits, blanks between them; false: not that */
 void str_add_base64(struct str *str, const void *data, size_t bytes);
 bool str_unbase64(const char *text, uint8_t *out, size_t capacity, size_t *bytes);
 

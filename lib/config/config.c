@@ -392,12 +392,25 @@ static uint64_t hash_text(uint64_t seed, const char *text)
 	return str_hash(text != NULL ? text : "", text != NULL ? strlen(text) + 1 : 0, seed);
 }
 
+static bool exchange_starts_tls(const struct exchange_config *exchange)
+{
+	for (size_t i = 0; i < exchange->count; i++)
+		if (exchange->steps[i].kind == EXCHANGE_STARTTLS)
+			return true;
+	return false;
+}
+
 /* What is probed, and so what a measurement means: if it changes, what was measured before says nothing. */
 static uint64_t identity(const struct config *config, const struct target_config *target)
 {
 	const struct trust_config *trust = &config->trust[target->trust];
+	const struct exchange_config *exchange = &config->exchanges[target->exchange];
 	uint64_t hash = hash_text(0, target->address);
 
+	for (size_t i = 0; i < exchange->count; i++) {
+		hash = str_hash(&exchange->steps[i].kind, sizeof(exchange->steps[i].kind), hash);
+		hash = hash_text(hash, exchange->steps[i].text);
+	}
 	hash = hash_text(hash, target->tls ? "tls" : "");
 	if (!target->tls)
 		return hash;
@@ -504,6 +517,11 @@ static void finish_tls(struct making *making, struct target_config *target)
 static void finish_target(struct making *making, struct target_config *target)
 {
 	target->where = document_where(making->node);
+	/* TLS is made there, with the keys of tls or their defaults; `tls: off` says only that it is not before. */
+	if (exchange_starts_tls(&making->load->config->exchanges[target->exchange]) && !target->tls) {
+		target->tls = true;
+		target->max_version = TLS_1_3;
+	}
 	finish_name(making, target);
 	finish_timing(making, target);
 	finish_rules(making, &target->rules);
@@ -761,6 +779,7 @@ static void load_done(struct load *load)
 	names_done(&load->targets);
 	names_done(&load->trusts);
 	names_done(&load->clients);
+	names_done(&load->exchanges);
 	for (size_t i = 0; i < load->file_count; i++)
 		document_free(load->files[i].document);
 	free(load->files);
@@ -777,6 +796,8 @@ static struct config *run(struct load *load, const char *file)
 	config->trust_count = 1;
 	config->clients = mem_new(struct client_config);
 	config->client_count = 1;
+	config->exchanges = mem_new(struct exchange_config);
+	config->exchange_count = 1;
 	add_file(load, file, PLACE_OWN);
 	if (load->file_count > 0) {
 		include_all(load);
@@ -833,6 +854,16 @@ static void client_done(struct client_config *client)
 	free(client->path);
 }
 
+static void exchange_done(struct exchange_config *exchange)
+{
+	for (size_t i = 0; i < exchange->count; i++) {
+		mem_wipe_free(exchange->steps[i].text); /* what is sent may be a password */
+		free(exchange->steps[i].where);
+		free(exchange->steps[i].path);
+	}
+	free(exchange->steps);
+}
+
 static void target_done(struct target_config *target)
 {
 	section_done(&schema_target, target);
@@ -861,12 +892,15 @@ void config_free(struct config *config)
 		trust_done(&config->trust[i]);
 	for (size_t i = 0; i < config->client_count; i++)
 		client_done(&config->clients[i]);
+	for (size_t i = 0; i < config->exchange_count; i++)
+		exchange_done(&config->exchanges[i]);
 	section_done(&schema_top, config);
 	free(config->targets);
 	free(config->senders);
 	free(config->routes);
 	free(config->trust);
 	free(config->clients);
+	free(config->exchanges);
 	free(config->file);
 	free(config);
 }

@@ -63,6 +63,12 @@ struct require_config {
 	char *alpn;
 };
 
+/* The steps of a dialogue: targets that say the same share one. Index 0 is none (no steps). */
+struct exchange_config {
+	struct exchange_step *steps;
+	size_t count;
+};
+
 struct target_config {
 	char *name;
 	char *address;         /* as written, "shop.example.com:443" */
@@ -93,6 +99,7 @@ struct target_config {
 	enum revocation revocation;
 	uint8_t (*pins)[PIN_BYTES];
 	size_t pin_count;
+	size_t exchange;       /* index into config->exchanges. With a starttls step TLS begins there, and tls is true */
 	struct rules rules;
 	char **send_to;        /* instead of the routes, if send_to_set; may be empty: nobody told */
 	size_t send_to_count;
@@ -176,6 +183,8 @@ struct config {
 	size_t trust_count;    /* at least 1 */
 	struct client_config *clients;
 	size_t client_count;   /* at least 1 */
+	struct exchange_config *exchanges;
+	size_t exchange_count; /* at least 1 */
 	struct resolver_config resolver;
 	struct daemon_config daemon;
 };

@@ -270,6 +270,7 @@ static struct node *scalar_new(struct builder *builder, const yaml_event_t *even
 		node->null = false;
 	} else {
 		expand(builder, node);
+		node->captures = value_names_capture(node->written);
 	}
 	check_tag(builder, node, event->data.scalar.tag);
 	if (strlen(text) != bytes)

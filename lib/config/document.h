@@ -36,6 +36,7 @@ struct pair {
 struct node {
 	enum node_kind kind;
 	bool null;       /* a plain scalar that says nothing: empty, ~ or null */
+	bool captures;   /* names a ${capture.NAME}, which has a meaning only in what an exchange sends */
 	bool bad;        /* reported: whoever meets it again stays quiet */
 	uint32_t line;   /* from 1 */
 	uint32_t column; /* from 1, in characters */

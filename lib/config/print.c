@@ -33,6 +33,8 @@ static void add_quoted(struct str *out, const char *text)
 			str_addf(out, "\\%c", *text);
 		else if (*text == '\n')
 			str_add(out, "\\n");
+		else if (*text == '\r')
+			str_add(out, "\\r");
 		else if (bytes == 0 || character < 0x20 || character == 0x7f)
 			str_addf(out, "\\x%02x", (unsigned int)(unsigned char)*text);
 		else if ((character > 0x7e && character < 0xa1) || (character & 0xfffffffe) == 0x2028 ||

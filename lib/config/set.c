@@ -12,7 +12,8 @@
 #include "lib/config/load.h"
 #include "lib/config/value.h"
 
-enum { TEXT_MAX_BYTES = 2000, SECRET_MAX_BYTES = 64 << 10, NAME_MAX_CHARACTERS = 120, MAX_ITEMS = 1000 };
+enum { TEXT_MAX_BYTES = 2000, SECRET_MAX_BYTES = 64 << 10, NAME_MAX_CHARACTERS = 120, MAX_ITEMS = 1000,
+       STEP_MAX_BYTES = 64 << 10 };
 
 static void *field(const struct spot *spot)
 {
@@ -35,8 +36,8 @@ static void complain(const struct spot *spot, struct node *node, const struct er
 	mistake(spot->load, node, spot->path, "%s", err->text);
 }
 
-/* The text of a scalar; NULL, and reported, if it is something else. */
-static const char *text_at(const struct spot *spot, struct node *node, const struct path *path)
+/* The text of a scalar; NULL, and reported, if it is something else. It may name captures. */
+static const char *scalar_at(const struct spot *spot, struct node *node, const struct path *path)
 {
 	if (node->bad)
 		return NULL;
@@ -49,6 +50,17 @@ static const char *text_at(const struct spot *spot, struct node *node, const str
 			"must be a single value, not a list (a text that begins with \"[\" needs quotes)");
 	else
 		mistake(spot->load, node, path, "must be a single value, not a map");
+	return NULL;
+}
+
+static const char *text_at(const struct spot *spot, struct node *node, const struct path *path)
+{
+	const char *text = scalar_at(spot, node, path);
+
+	if (text == NULL || !node->captures)
+		return text;
+	mistake(spot->load, node, path,
+		"${capture.NAME} may stand only in what an exchange sends (a literal \"${\" is written \"$${\")");
 	return NULL;
 }
 
@@ -662,6 +674,149 @@ void set_expiry(const struct spot *spot, struct node *node)
 		mistake(spot->load, node, spot->path, "two bounds are a percentage and a duration: [25%%, 21d]");
 	else if (fine)
 		*(struct expiry_bound *)field(spot) = bound;
+}
+
+static void steps_free(struct exchange_step *steps, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		mem_wipe_free(steps[i].text); /* what is sent may be a password */
+		free(steps[i].where);
+		free(steps[i].path);
+	}
+	free(steps);
+}
+
+/* What a step says, fit for struct exchange_step; NULL, and reported, if it cannot be. The caller frees. */
+static char *step_text(const struct spot *spot, struct node *node, enum exchange_kind kind)
+{
+	const bool sends = kind == EXCHANGE_SEND;
+	const size_t max = kind == EXCHANGE_EXPECT || kind == EXCHANGE_EXPECT_NOT ? (size_t)TEXT_MAX_BYTES :
+										       (size_t)STEP_MAX_BYTES;
+	const char *text = sends ? scalar_at(spot, node, spot->path) : text_of(spot, node);
+	AUTO(str) struct str bytes = { 0 };
+	AUTO(string) char *expanded = NULL;
+	struct error err;
+
+	if (text == NULL)
+		return NULL;
+	if (strlen(text) > max)
+		mistake(spot->load, node, spot->path, "is longer than %zu bytes", max);
+	else if (sends && value_expand_send(node->written, spot->load->env, &expanded, &err) != EXPANSION_MADE)
+		complain(spot, node, &err);
+	else if ((kind == EXCHANGE_SEND_HEX || kind == EXCHANGE_EXPECT_HEX) &&
+		 (!str_add_unhex(&bytes, text) || bytes.bytes == 0))
+		mistake(spot->load, node, spot->path, "must be bytes of two hexadecimal digits, like \"00 ff\"");
+	else if (kind == EXCHANGE_STARTTLS && strcmp(text, "now") != 0)
+		mistake(spot->load, node, spot->path, "must be now");
+	if (node->bad)
+		return NULL;
+	return sends ? TAKE(expanded) : mem_strdup(text);
+}
+
+/* {expect: "^220"} into the next of `steps`. */
+static void add_step(const struct spot *spot, struct node *node, const struct path *path,
+		     struct exchange_step *steps, size_t *count)
+{
+	struct spot here = { spot->load, spot->key, path, spot->object };
+	struct path value = { path, NULL, 0 };
+	struct pair *pair;
+	char *text;
+	int kind;
+
+	if (node->bad)
+		return;
+	if (node->kind != NODE_MAP || node->count != 1) {
+		mistake(spot->load, node, path, "must be one step: a map with one key, like expect: \"^220\"");
+		return;
+	}
+	pair = &node->pairs[0];
+	kind = pair->key->bad ? -1 : word_index(&here, pair->key, pair->key->text);
+	if (kind < 0)
+		return;
+	value.key = pair->key->text;
+	here.path = &value;
+	text = step_text(&here, pair->value, (enum exchange_kind)kind);
+	if (text != NULL)
+		steps[(*count)++] = (struct exchange_step){ .kind = (enum exchange_kind)kind, .text = text,
+							    .where = document_where(pair->value),
+							    .path = path_text(&value) };
+}
+
+/* What is wrong between the steps, which `node` has one for one. */
+static void check_steps(const struct spot *spot, struct node *node, const struct exchange_step *steps)
+{
+	bool starts_tls = false;
+
+	for (uint32_t i = 0; i < node->count; i++) {
+		const enum exchange_kind kind = steps[i].kind;
+		const bool last = i + 1 == node->count;
+		struct path path = { spot->path, NULL, i };
+
+		if (kind == EXCHANGE_EXPECT_NOT &&
+		    (last || (steps[i + 1].kind != EXCHANGE_EXPECT && steps[i + 1].kind != EXCHANGE_EXPECT_NOT)))
+			mistake(spot->load, node->items[i], &path, "guards the next expect: an expect must follow it");
+		if (kind == EXCHANGE_STARTTLS && starts_tls)
+			mistake(spot->load, node->items[i], &path, "starttls can be only once");
+		starts_tls = starts_tls || kind == EXCHANGE_STARTTLS;
+		if (node->items[i]->bad)
+			node->bad = true;
+	}
+}
+
+/* The exchange of these steps in config->exchanges, new or old. Takes them. */
+static size_t exchange_index(struct load *load, struct exchange_step *steps, size_t count)
+{
+	struct config *config = load->config;
+	size_t capacity = config->exchange_count;
+	AUTO(str) struct str key = { 0 };
+	uintptr_t index;
+
+	for (size_t i = 0; i < count; i++)
+		str_addf(&key, "%d %zu %s\n", (int)steps[i].kind, strlen(steps[i].text), steps[i].text);
+	index = (uintptr_t)names_find(&load->exchanges, key.data);
+	if (index != 0) {
+		steps_free(steps, count);
+	} else {
+		index = config->exchange_count++;
+		config->exchanges =
+			mem_grow(config->exchanges, &capacity, config->exchange_count, sizeof(*config->exchanges));
+		config->exchanges[index] = (struct exchange_config){ steps, count };
+		names_put(&load->exchanges, document_text(load->files[0].document, key.data), (void *)index);
+	}
+	explicit_bzero(key.data, key.bytes);
+	return index;
+}
+
+void set_exchange(const struct spot *spot, struct node *node)
+{
+	size_t *exchange = field(spot);
+	struct exchange_step *steps;
+	size_t count = 0;
+
+	if (node->memo != 0) {
+		*exchange = node->memo - 1;
+		return;
+	}
+	if (node->kind != NODE_LIST) {
+		mistake(spot->load, node, spot->path, "must be a list of steps, like - expect: \"^220\"");
+		return;
+	}
+	if (!count_is_fine(spot, node, 0, spot->key->max))
+		return;
+	steps = mem_array((size_t)node->count + 1, sizeof(*steps));
+	for (uint32_t i = 0; i < node->count; i++) {
+		struct path item = { spot->path, NULL, i };
+
+		add_step(spot, node->items[i], &item, steps, &count);
+	}
+	if (count == node->count)
+		check_steps(spot, node, steps);
+	if (count < node->count || count == 0 || node->bad) {
+		steps_free(steps, count);
+		return;
+	}
+	*exchange = exchange_index(spot->load, steps, count);
+	node->memo = (uint32_t)*exchange + 1;
 }
 
 /* Only some phases have a figure to judge: the row's words; the others' enum values are not theirs. */

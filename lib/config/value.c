@@ -338,17 +338,30 @@ bool value_mail_server(const char *text, bool *implicit_tls, char **host, uint16
 	return address_split(address, host, port, err);
 }
 
+static const char name_characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+
 /* The length of NAME in "${NAME}", or 0. */
 static size_t variable_bytes(const char *dollar)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
-	size_t bytes = strspn(dollar + 2, allowed);
+	size_t bytes = strspn(dollar + 2, name_characters);
 
 	return isdigit((unsigned char)dollar[2]) || dollar[2 + bytes] != '}' ? 0 : bytes;
 }
 
-static enum expansion expand_one(const char *dollar, size_t bytes, const struct config_env *env, struct str *out,
-				 struct error *err)
+/* The length of "${capture.NAME}", or 0. */
+static size_t capture_bytes(const char *dollar)
+{
+	static const char prefix[] = "${capture.";
+	size_t bytes;
+
+	if (!str_starts(dollar, prefix))
+		return 0;
+	bytes = strspn(dollar + strlen(prefix), name_characters);
+	return bytes > 0 && dollar[strlen(prefix) + bytes] == '}' ? strlen(prefix) + bytes + 1 : 0;
+}
+
+static enum expansion expand_one(const char *dollar, size_t bytes, const struct config_env *env, bool for_send,
+				 struct str *out, struct error *err)
 {
 	AUTO(string) char *name = mem_strndup(dollar + 2, bytes);
 	const char *value;
@@ -362,35 +375,65 @@ static enum expansion expand_one(const char *dollar, size_t bytes, const struct 
 		error_set(err, "the environment has no variable %.100s", name);
 		return EXPANSION_UNSET;
 	}
-	str_add(out, value);
+	for (const char *p = value; *p != '\0'; p++)
+		if (for_send && *p == '$')
+			str_add(out, "${$}");
+		else
+			str_add_char(out, *p);
 	return EXPANSION_MADE;
 }
 
-enum expansion value_expand(const char *text, const struct config_env *env, char **expanded, struct error *err)
+static enum expansion expand(const char *text, const struct config_env *env, bool for_send, char **expanded,
+			     struct error *err)
 {
 	struct str out = { 0 };
 	const char *p = text;
 	const char *dollar;
 
-	if (strstr(text, "${") == NULL)
-		return EXPANSION_NONE;
 	while ((dollar = strstr(p, "${")) != NULL) {
 		bool literal = dollar > p && dollar[-1] == '$';
-		size_t bytes = literal ? 0 : variable_bytes(dollar);
+		size_t capture = literal ? 0 : capture_bytes(dollar);
+		size_t bytes = literal || capture > 0 ? 0 : variable_bytes(dollar);
 		enum expansion one = EXPANSION_MADE;
 
-		str_add_bytes(&out, p, (size_t)(dollar - p) - (literal ? 1 : 0));
+		str_add_bytes(&out, p, (size_t)(dollar - p) - (literal && !for_send ? 1 : 0));
 		if (literal)
 			str_add(&out, "${");
+		else if (capture > 0)
+			str_add_bytes(&out, dollar, capture);
 		else
-			one = expand_one(dollar, bytes, env, &out, err);
+			one = expand_one(dollar, bytes, env, for_send, &out, err);
 		if (one != EXPANSION_MADE) {
 			mem_wipe_free(str_take(&out));
 			return one;
 		}
-		p = dollar + 2 + (literal ? 0 : bytes + 1);
+		p = dollar + (literal ? 2 : capture > 0 ? capture : 2 + bytes + 1);
 	}
 	str_add(&out, p);
 	*expanded = str_take(&out);
 	return EXPANSION_MADE;
+}
+
+enum expansion value_expand(const char *text, const struct config_env *env, char **expanded, struct error *err)
+{
+	return strstr(text, "${") == NULL ? EXPANSION_NONE : expand(text, env, false, expanded, err);
+}
+
+enum expansion value_expand_send(const char *text, const struct config_env *env, char **expanded,
+				 struct error *err)
+{
+	return expand(text, env, true, expanded, err);
+}
+
+bool value_names_capture(const char *text)
+{
+	const char *p = text;
+	const char *dollar;
+
+	while ((dollar = strstr(p, "${")) != NULL) {
+		if ((dollar == p || dollar[-1] != '$') && capture_bytes(dollar) > 0)
+			return true;
+		p = dollar + 2;
+	}
+	return false;
 }

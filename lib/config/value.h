@@ -45,7 +45,17 @@ enum expansion {
 	EXPANSION_BAD,   /* "${" without a name or an end */
 };
 
-/* ${NAME} is a variable, $${ a literal ${, a lone $ stays. */
+/*
+ * ${NAME} is a variable, $${ a literal ${, a lone $ stays. ${capture.NAME}, which no variable can be called, stays too:
+ * value_names_capture() tells where it must not.
+ */
 enum expansion value_expand(const char *text, const struct config_env *env, char **expanded, struct error *err);
+bool value_names_capture(const char *text);
+/*
+ * The same for what an exchange sends, where captures are put in later: $${ stays, and a $ that a variable brings in is
+ * ${$} (struct exchange_step). Never NONE.
+ */
+enum expansion value_expand_send(const char *text, const struct config_env *env, char **expanded,
+				 struct error *err);
 
 #endif
