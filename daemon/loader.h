@@ -40,6 +40,7 @@ struct generation {
 					     NULL: none */
 	struct tls_context **contexts;  /* [(prober * trust_count + trust) * client_count + client]; NULL where no
 	                                 * target needs it */
+	struct expect **patterns;       /* by index of config->patterns; the first is NULL */
 	struct tls_offer **offers;      /* by index of config->targets; NULL where it is all */
 	uint32_t next_id;
 	struct reload_summary summary;  /* against the previous generation */

@@ -7,6 +7,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 #include "lib/eval/evaluator.h"
+#include "lib/proto/expect.h"
 
 /* The system's store takes time and memory, and may not be there: only where a target asks for it. */
 static bool trust_is_used(const struct config *config, size_t trust)
@@ -71,12 +72,39 @@ static void free_clients(struct tls_client **clients, size_t count)
 	free(clients);
 }
 
+/* One for each entry of config->patterns; NULL for the first, and where it is none, which the report says. */
+static struct expect **build_patterns(const struct config *config, struct report *report, bool *good)
+{
+	struct expect **patterns = mem_array(config->pattern_count, sizeof(struct expect *));
+
+	for (size_t i = 1; i < config->pattern_count; i++) {
+		const struct pattern_config *pattern = &config->patterns[i];
+		struct error err;
+
+		patterns[i] = expect_new(pattern->text, &err);
+		if (patterns[i] != NULL)
+			continue;
+		*good = false;
+		report_add(report, false, pattern->where, pattern->path, "%s", err.text);
+	}
+	return patterns;
+}
+
+static void free_patterns(struct expect **patterns, size_t count)
+{
+	for (size_t i = 0; patterns != NULL && i < count; i++)
+		expect_free(patterns[i]);
+	free(patterns);
+}
+
 bool loader_tls_check(const struct config *config, struct report *report)
 {
 	bool good;
 	struct tls_trust **trusts = build_trusts(config, report, &good);
 	struct tls_client **clients = build_clients(config, report, &good);
+	struct expect **patterns = build_patterns(config, report, &good);
 
+	free_patterns(patterns, config->pattern_count);
 	free_trusts(trusts, config->trust_count);
 	free_clients(clients, config->client_count);
 	return good;
@@ -98,6 +126,7 @@ bool loader_tls_build(struct generation *generation, struct report *report)
 	generation->offers = mem_array(config->target_count + 1, sizeof(struct tls_offer *));
 	generation->trusts = build_trusts(config, report, &good);
 	generation->clients = build_clients(config, report, &good);
+	generation->patterns = build_patterns(config, report, &good);
 	return good;
 }
 
@@ -124,6 +153,11 @@ static bool make_offer(const struct target_config *target, struct tls_offer **of
 	return *offer != NULL;
 }
 
+static struct tls_pattern pattern_of(const struct generation *generation, size_t index)
+{
+	return (struct tls_pattern){ generation->patterns[index], generation->config->patterns[index].text };
+}
+
 bool loader_tls_plan(struct generation *generation, struct tls_domain *const *domains, size_t index, struct plan *plan,
 		     struct report *report)
 {
@@ -142,12 +176,15 @@ bool loader_tls_plan(struct generation *generation, struct tls_domain *const *do
 		.offer = *offer,
 		.pins = (const uint8_t (*)[PIN_BYTES])target->pins,
 		.pin_count = target->pin_count,
+		.issuer = pattern_of(generation, target->issuer),
 		.staple = target->rules.certificate && target->revocation == REVOCATION_STAPLE,
 	};
 	if (target->rules.tls_required)
 		plan->wish.require = (struct tls_requirement){
 			.version = target->require.version,
 			.alpn = target->require.alpn,
+			.ciphers = pattern_of(generation, target->require.ciphers),
+			.group = pattern_of(generation, target->require.group),
 		};
 	return true;
 }
@@ -160,6 +197,7 @@ void loader_tls_free(struct generation *generation)
 		tls_context_free(generation->contexts[i]);
 	for (size_t i = 0; generation->offers != NULL && i < config->target_count; i++)
 		tls_offer_free(generation->offers[i]);
+	free_patterns(generation->patterns, config->pattern_count);
 	free_clients(generation->clients, config->client_count);
 	free_trusts(generation->trusts, config->trust_count);
 	free(generation->contexts);

@@ -364,6 +364,10 @@ static const struct row mistakes[] = {
 	      "(ms s m h d w y)") },
 	{ TARGET("certificate: {warning: 3d}"),
 	  ONE("3:26: targets[0].certificate.warning: warning must not come later than critical: give both") },
+	{ TARGET("certificate: {issuer: [a, b]}"),
+	  ONE("3:25: targets[0].certificate.issuer: must be a single value, not a list (a text that begins with \"[\" "
+	      "needs quotes)") },
+	{ TARGET("tls: {require: {group: ''}}"), ONE("3:26: targets[0].tls.require.group: has no value") },
 	{ TARGET("certificate: {revocation: on}"),
 	  ONE("3:29: targets[0].certificate.revocation: must be one of off, staple") },
 	{ TARGET("certificate: {changes: some}"),
@@ -1223,7 +1227,7 @@ static const char rich[] =
 	"defaults: {interval: 1m, labels: {env: prod}}\n"
 	"profiles:\n"
 	"  https: {tls: on, latency: {warning: 800ms, phase: connect},\n"
-	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all, revocation: staple,\n"
+	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all, revocation: staple, issuer: '^R[0-9]$',\n"
 	"      pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}}\n"
 	"targets:\n"
 	"- www.example.com:80\n"

@@ -19,6 +19,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 #include "lib/io/tls.h"
+#include "lib/proto/expect.h"
 #include "tests/make_cert.h"
 #include "tests/tls_world.h"
 
@@ -164,7 +165,7 @@ static const struct agreed_row {
 	enum tls_version max;
 	const char *ciphers;
 	const char *alpn;        /* offered; NULL: none */
-	struct tls_requirement require;
+	struct tls_requirement require; /* its expressions are compiled by the test */
 	const char *agreed;
 	const char *reason;
 	const char *text;
@@ -187,6 +188,17 @@ static const struct agreed_row {
 	{ "much too old", TLS_1_0, NULL, TLS_1_3, "AES128-SHA:ECDHE-ECDSA-AES128-SHA", NULL, { .version = TLS_1_2 },
 	  "TLS 1.0 TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA x25519 -", "tls_version",
 	  "TLS 1.0, at least TLS 1.2 is required" },
+	{ "a cipher like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .ciphers = { NULL, "AES_(128|256)_GCM" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "by OpenSSL's name", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL,
+	  { .ciphers = { NULL, "^ECDHE-" } }, "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok", NULL },
+	{ "no cipher like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .ciphers = { NULL, "CHACHA20" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_cipher",
+	  "TLS_AES_256_GCM_SHA384, one like \"CHACHA20\" is required" },
+	{ "a group like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .group = { NULL, "^(x25519|X25519MLKEM768)$" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "no group like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .group = { NULL, "MLKEM" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_group", "x25519, one like \"MLKEM\" is required" },
 	{ "the protocol required", TLS_1_3, "\2h2\3foo", TLS_1_3, NULL, "h2", { .alpn = "h2" },
 	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 h2", "ok", NULL },
 	{ "another protocol", TLS_1_3, "\3foo\2h2", TLS_1_3, NULL, "foo", { .alpn = "h2" },
@@ -206,10 +218,14 @@ START_TEST(what_is_agreed_on_is_told_and_judged)
 	AUTO(string) char *agreed = NULL;
 	struct error err = { 0 };
 	struct tls_offer *offer = tls_offer_new(row->max, row->ciphers, &row->alpn, row->alpn != NULL, &err);
-	const struct tls_wish wish = { .server_name = "shop.example.com", .offer = offer, .require = row->require };
+	struct tls_wish wish = { .server_name = "shop.example.com", .offer = offer, .require = row->require };
+	struct expect *ciphers = row->require.ciphers.text != NULL ? expect_new(row->require.ciphers.text, &err) : NULL;
+	struct expect *group = row->require.group.text != NULL ? expect_new(row->require.group.text, &err) : NULL;
 	struct certificate certificate;
 	struct tls_session *session;
 
+	wish.require.ciphers.expect = ciphers;
+	wish.require.group.expect = group;
 	ck_assert_msg(offer != NULL, "%s: %s", row->what, err.text);
 	world_init(&world);
 	leaf = make_leaf(&world.root, "DNS:shop.example.com");
@@ -226,6 +242,8 @@ START_TEST(what_is_agreed_on_is_told_and_judged)
 	facts = tls_session_facts(session);
 	tls_session_free(session);
 	tls_offer_free(offer);
+	expect_free(ciphers);
+	expect_free(group);
 	agreed = mem_printf("%s %s %s %s", facts->version, facts->cipher, facts->group,
 			    facts->alpn != NULL ? facts->alpn : "-");
 	ck_assert_str_eq(agreed, row->agreed);

@@ -10,6 +10,7 @@
 
 #include "lib/base/str.h"
 #include "lib/io/cert.h"
+#include "lib/proto/expect.h"
 #include "tests/tls_world.h"
 
 enum { SHOWN_MAX = 4 };
@@ -317,6 +318,50 @@ START_TEST(a_key_must_be_one_of_the_pinned)
 }
 END_TEST
 
+/* Issuers */
+
+static const struct {
+	const char *pattern;
+	enum reason verdict;
+} issuer_rows[] = {
+	{ "^Between$", REASON_OK },
+	{ "^Example$", REASON_OK },
+	{ "^CN=Between,O=Example$", REASON_OK },
+	{ "Exam", REASON_OK },
+	{ "^Root$", REASON_CERT_ISSUER },
+	{ "(a+)+$", REASON_CERT_ISSUER },
+};
+
+START_TEST(an_issuer_must_be_like_that)
+{
+	AUTO(world) struct world world;
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(string) char *text = mem_printf("issued by CN=Between,O=Example, not by one like \"%s\"",
+					     issuer_rows[_i].pattern);
+	const struct made *others[] = { &world.between };
+	struct error err;
+	struct expect *expect = expect_new(issuer_rows[_i].pattern, &err);
+	struct tls_wish wish = { .server_name = "shop.example.com",
+				 .issuer = { .expect = expect, .text = issuer_rows[_i].pattern } };
+
+	world_init(&world);
+	leaf = make_leaf(&world.between, "DNS:shop.example.com");
+	/* Another target wants nothing of the kind: the cache does not mix them up. */
+	AUTO(seen) struct seen any = look(&world, &leaf, others, 1, &shop);
+	AUTO(seen) struct seen first = look(&world, &leaf, others, 1, &wish);
+	AUTO(seen) struct seen again = look(&world, &leaf, others, 1, &wish);
+
+	expect_free(expect);
+	ck_assert_int_eq(any.certificate.verdict, REASON_OK);
+	ck_assert_int_eq(first.certificate.verdict, issuer_rows[_i].verdict);
+	ck_assert_int_eq(again.certificate.verdict, issuer_rows[_i].verdict);
+	if (issuer_rows[_i].verdict == REASON_OK)
+		ck_assert_ptr_null(again.facts->verify_text);
+	else
+		ck_assert_str_eq(again.facts->verify_text, text);
+}
+END_TEST
+
 /* Staples */
 
 enum signer { BY_ISSUER, BY_DELEGATE, BY_SERVER_CERTIFICATE, BY_STRANGER };
@@ -487,6 +532,7 @@ int main(void)
 	tcase_add_loop_test(tests, what_is_missing_is_named, 0, ROWS(missing_rows));
 	tcase_add_loop_test(tests, a_wrong_name_says_whose_it_is, 0, ROWS(name_rows));
 	tcase_add_loop_test(tests, weak_certificates_are_told_apart, 0, ROWS(weak_rows));
+	tcase_add_loop_test(tests, an_issuer_must_be_like_that, 0, ROWS(issuer_rows));
 	tcase_add_test(tests, a_key_must_be_one_of_the_pinned);
 	tcase_add_loop_test(tests, a_staple_must_be_there_fresh_and_good, 0, 2 * ROWS(staple_rows));
 	tcase_add_test(tests, a_staple_is_not_asked_for_unless_wished);

@@ -427,6 +427,14 @@ static uint64_t identity(const struct config *config, const struct target_config
 	return hash;
 }
 
+static uint64_t hash_patterns(const struct config *config, const struct target_config *target)
+{
+	uint64_t hash = hash_text(0, config->patterns[target->issuer].text);
+
+	hash = hash_text(hash, config->patterns[target->require.ciphers].text);
+	return hash_text(hash, config->patterns[target->require.group].text);
+}
+
 static bool offers_alpn(const struct target_config *target, const char *protocol)
 {
 	for (size_t i = 0; i < target->alpn_count; i++)
@@ -537,6 +545,7 @@ static void finish_target(struct making *making, struct target_config *target)
 	finish_tls(making, target);
 	note_port(making, target);
 	target->identity = identity(making->load->config, target);
+	target->patterns = hash_patterns(making->load->config, target);
 }
 
 static void add_target(struct load *load, const struct file *file, struct node *node, const struct path *path)
@@ -779,6 +788,7 @@ static void load_done(struct load *load)
 	names_done(&load->targets);
 	names_done(&load->trusts);
 	names_done(&load->clients);
+	names_done(&load->patterns);
 	names_done(&load->exchanges);
 	for (size_t i = 0; i < load->file_count; i++)
 		document_free(load->files[i].document);
@@ -796,6 +806,8 @@ static struct config *run(struct load *load, const char *file)
 	config->trust_count = 1;
 	config->clients = mem_new(struct client_config);
 	config->client_count = 1;
+	config->patterns = mem_new(struct pattern_config);
+	config->pattern_count = 1;
 	config->exchanges = mem_new(struct exchange_config);
 	config->exchange_count = 1;
 	add_file(load, file, PLACE_OWN);
@@ -845,6 +857,13 @@ static void trust_done(struct trust_config *trust)
 	free(trust->path);
 }
 
+static void pattern_done(struct pattern_config *pattern)
+{
+	free(pattern->text);
+	free(pattern->where);
+	free(pattern->path);
+}
+
 static void client_done(struct client_config *client)
 {
 	free(client->certificate_file);
@@ -892,6 +911,8 @@ void config_free(struct config *config)
 		trust_done(&config->trust[i]);
 	for (size_t i = 0; i < config->client_count; i++)
 		client_done(&config->clients[i]);
+	for (size_t i = 0; i < config->pattern_count; i++)
+		pattern_done(&config->patterns[i]);
 	for (size_t i = 0; i < config->exchange_count; i++)
 		exchange_done(&config->exchanges[i]);
 	section_done(&schema_top, config);
@@ -900,6 +921,7 @@ void config_free(struct config *config)
 	free(config->routes);
 	free(config->trust);
 	free(config->clients);
+	free(config->patterns);
 	free(config->exchanges);
 	free(config->file);
 	free(config);

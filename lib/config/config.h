@@ -57,10 +57,19 @@ struct client_config {
 	char *path;
 };
 
+/* A regular expression: keys that say the same share one. Index 0 is none. Compiled by the loader. */
+struct pattern_config {
+	char *text;
+	char *where;           /* of its first use */
+	char *path;
+};
+
 /* What a handshake must have come to; rules say whether and how bad it is if not. NULL: anything. */
 struct require_config {
 	enum tls_version version;
 	char *alpn;
+	size_t ciphers;        /* indexes into config->patterns */
+	size_t group;
 };
 
 /* The steps of a dialogue: targets that say the same share one. Index 0 is none (no steps). */
@@ -97,6 +106,8 @@ struct target_config {
 	size_t alpn_count;
 	struct require_config require;
 	enum revocation revocation;
+	size_t issuer;         /* index into config->patterns */
+	uint64_t patterns;     /* hash of what it and those of `require` say */
 	uint8_t (*pins)[PIN_BYTES];
 	size_t pin_count;
 	size_t exchange;       /* index into config->exchanges. With a starttls step TLS begins there, and tls is true */
@@ -183,6 +194,8 @@ struct config {
 	size_t trust_count;    /* at least 1 */
 	struct client_config *clients;
 	size_t client_count;   /* at least 1 */
+	struct pattern_config *patterns;
+	size_t pattern_count;  /* at least 1 */
 	struct exchange_config *exchanges;
 	size_t exchange_count; /* at least 1 */
 	struct resolver_config resolver;

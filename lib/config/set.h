@@ -11,7 +11,8 @@
 set_fn set_text, set_switch, set_count, set_duration, set_word, set_list, set_path, set_trust, set_secret;
 set_fn set_name, set_address, set_exchange, set_labels, set_send_to, set_target_send_to, set_expiry, set_phase,
 	set_scope, set_level;
-set_fn set_ciphers, set_require, set_pins, set_certificate_file, set_key_file;
+set_fn set_ciphers, set_require, set_pins, set_certificate_file, set_key_file,
+	set_pattern;
 set_fn set_match, set_group_by;
 set_fn set_rate, set_mail_server, set_method, set_headers, set_signing_secret;
 set_fn set_workers;

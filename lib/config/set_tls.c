@@ -23,6 +23,38 @@ void set_ciphers(const struct spot *spot, struct node *node)
 		*(char **)((char *)spot->object + spot->key->offset) = mem_strdup(text);
 }
 
+/* The place of a regular expression in config->patterns, new or old. */
+static size_t pattern_index(const struct spot *spot, const struct node *node, const char *text)
+{
+	struct load *load = spot->load;
+	struct config *config = load->config;
+	uintptr_t index = (uintptr_t)names_find(&load->patterns, text);
+	size_t capacity = config->pattern_count;
+
+	if (index != 0)
+		return index;
+	index = config->pattern_count++;
+	config->patterns = mem_grow(config->patterns, &capacity, config->pattern_count, sizeof(*config->patterns));
+	config->patterns[index] = (struct pattern_config){
+		.text = mem_strdup(text), .where = document_where(node), .path = path_text(spot->path)
+	};
+	names_put(&load->patterns, document_text(load->files[0].document, text), (void *)index);
+	return index;
+}
+
+static void read_pattern(const struct spot *spot, struct node *node, size_t *pattern)
+{
+	const char *text = set_checked_text(spot, node, spot->path);
+
+	if (text != NULL)
+		*pattern = pattern_index(spot, node, text);
+}
+
+void set_pattern(const struct spot *spot, struct node *node)
+{
+	read_pattern(spot, node, (size_t *)(void *)((char *)spot->object + spot->key->offset));
+}
+
 /* tls.require: a map of its own within that of tls. */
 
 static void require_version(const struct spot *spot, struct node *node, struct target_config *target)
@@ -42,6 +74,16 @@ static void require_alpn(const struct spot *spot, struct node *node, struct targ
 	target->require.alpn = mem_strdup(text);
 }
 
+static void require_ciphers(const struct spot *spot, struct node *node, struct target_config *target)
+{
+	read_pattern(spot, node, &target->require.ciphers);
+}
+
+static void require_group(const struct spot *spot, struct node *node, struct target_config *target)
+{
+	read_pattern(spot, node, &target->require.group);
+}
+
 static void require_level(const struct spot *spot, struct node *node, struct target_config *target)
 {
 	const char *text = set_checked_text(spot, node, spot->path);
@@ -55,6 +97,8 @@ static const struct {
 	void (*set)(const struct spot *spot, struct node *node, struct target_config *target);
 } require_keys[] = {
 	{ { .name = "version", .words = (const char *const[]){ "1.0", "1.1", "1.2", "1.3", NULL } }, require_version },
+	{ { .name = "ciphers" }, require_ciphers },
+	{ { .name = "group" }, require_group },
 	{ { .name = "alpn", .max = ALPN_MAX_BYTES }, require_alpn },
 	{ { .name = "level", .words = (const char *const[]){ "warning", "critical", NULL } }, require_level },
 };

@@ -228,6 +228,23 @@ char *cert_issuer_text(const X509 *x509)
 	return name_text(X509_get_issuer_name(x509));
 }
 
+char *cert_issuer_part(const X509 *x509, int nid)
+{
+	const X509_NAME *name = X509_get_issuer_name(x509);
+	int at = X509_NAME_get_index_by_NID(name, nid, -1);
+	unsigned char *utf8 = NULL;
+	char *text = NULL;
+	int bytes;
+
+	if (at < 0)
+		return NULL;
+	bytes = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)));
+	if (bytes >= 0)
+		text = str_clean(utf8, (size_t)bytes, FACT_TEXT_BYTES);
+	OPENSSL_free(utf8);
+	return text;
+}
+
 char *cert_issuer_url(const X509 *x509)
 {
 	AUTHORITY_INFO_ACCESS *infos = X509_get_ext_d2i(x509, NID_info_access, NULL, NULL);

@@ -43,6 +43,7 @@ enum reason cert_weakness(struct x509_st *x509, bool anchor);
 /* Parts for people, cleaned and capped; the caller frees. */
 char *cert_subject_text(const struct x509_st *x509);
 char *cert_issuer_text(const struct x509_st *x509);
+char *cert_issuer_part(const struct x509_st *x509, int nid); /* the first of that kind; NULL: there is none */
 char *cert_key_text(const struct x509_st *x509);
 char *cert_signature_text(const struct x509_st *x509);
 /* Where it says that its issuer's certificate is (RFC 5280 section 4.2.2.1, caIssuers); NULL if it does not. */

@@ -62,10 +62,20 @@ struct tls_offer *tls_offer_new(enum tls_version max, const char *ciphers, const
 				struct error *err);
 void tls_offer_free(struct tls_offer *offer); /* NULL is fine */
 
+struct expect;
+
+/* A regular expression with its own text, which people are shown and verdicts are kept under. */
+struct tls_pattern {
+	const struct expect *expect; /* NULL: anything goes */
+	const char *text;
+};
+
 /* What must have been agreed on, judged after the handshake. Zeroed: nothing. */
 struct tls_requirement {
 	enum tls_version version;
 	const char *alpn;          /* NULL: any or none */
+	struct tls_pattern ciphers; /* matched against the names of RFCs and OpenSSL's */
+	struct tls_pattern group;  /* what has no group does not match */
 };
 
 struct tls_wish {
@@ -76,6 +86,7 @@ struct tls_wish {
 	struct tls_requirement require;
 	const uint8_t (*pins)[PIN_BYTES]; /* the server's key must be one of them; none: any */
 	size_t pin_count;
+	struct tls_pattern issuer; /* of the leaf: against all of its text, its CN and its O */
 	bool staple;               /* an OCSP response is asked for and must be there, fresh and good */
 };
 

@@ -7,6 +7,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 #include "lib/io/tls_private.h"
+#include "lib/proto/expect.h"
 
 static const struct {
 	int number;
@@ -52,12 +53,28 @@ static struct alpn alpn_of(const SSL *ssl)
 	return alpn;
 }
 
+bool tls_pattern_holds(const struct tls_pattern *pattern, const char *text)
+{
+	if (pattern->expect == NULL)
+		return true;
+	return text != NULL && expect_matches(pattern->expect, text, strlen(text)) == EXPECT_FOUND;
+}
+
+static bool is_cipher_fine(const struct tls_pattern *pattern, const SSL *ssl)
+{
+	return tls_pattern_holds(pattern, cipher_text(ssl)) || tls_pattern_holds(pattern, SSL_get_cipher_name(ssl));
+}
+
 static enum reason judge(const struct tls_session *session)
 {
 	const struct tls_requirement *require = &session->wish->require;
 
 	if (SSL_version(session->ssl) < versions[require->version].number)
 		return REASON_TLS_VERSION;
+	if (!is_cipher_fine(&require->ciphers, session->ssl))
+		return REASON_TLS_CIPHER;
+	if (!tls_pattern_holds(&require->group, group_text(session->ssl)))
+		return REASON_TLS_GROUP;
 	if (require->alpn != NULL) {
 		const struct alpn alpn = alpn_of(session->ssl);
 
@@ -89,6 +106,11 @@ static char *explain(const struct tls_session *session, const struct tls_facts *
 	switch (session->certificate.tls) {
 	case REASON_TLS_VERSION:
 		return mem_printf("%s, at least %s is required", facts->version, versions[require->version].text);
+	case REASON_TLS_CIPHER:
+		return mem_printf("%s, one like \"%s\" is required", facts->cipher, require->ciphers.text);
+	case REASON_TLS_GROUP:
+		return mem_printf("%s, one like \"%s\" is required", facts->group != NULL ? facts->group : "none",
+				  require->group.text);
 	case REASON_TLS_ALPN:
 		return mem_printf("%s, %s is required", facts->alpn != NULL ? facts->alpn : "none", require->alpn);
 	default:

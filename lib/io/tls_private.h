@@ -31,6 +31,7 @@ struct verdict {
 	int error;        /* X509_V_* of the chain */
 	bool other_name;  /* the leaf is not for the name that was asked for */
 	uint8_t pin[PIN_BYTES]; /* of the leaf */
+	bool other_issuer; /* than the wish's pattern wants */
 	enum reason weak_leaf;  /* cert_weak_key, cert_weak_signature or ok */
 	enum reason weak_chain; /* the same, of the others */
 	enum reason revocation; /* of a staple's entry; a chain's has none */
@@ -118,6 +119,7 @@ void staple_judge(struct tls_session *session, bool done);
 char *staple_explain(struct tls_session *session); /* NULL: none was asked for. The caller frees */
 
 /* tls_agreed.c: after the handshake. */
+bool tls_pattern_holds(const struct tls_pattern *pattern, const char *text); /* NULL matches no pattern */
 void agreed_judge(struct tls_session *session);
 /* Fills facts->version, cipher, group, alpn and tls_text. */
 void agreed_explain(const struct tls_session *session, struct tls_facts *facts);

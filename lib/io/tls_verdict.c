@@ -104,11 +104,13 @@ static bool hash_question(const struct tls_session *session, const STACK_OF(X509
 	uint8_t verify = (uint8_t)wish->verify;
 	/* The name is not part of the question unless it is verified; its end keeps it apart from what follows. */
 	size_t name_bytes = wish->verify == VERIFY_FULL ? session->name_bytes : 0;
+	const char *issuer = wish->issuer.text != NULL ? wish->issuer.text : "";
 	bool good = EVP_DigestInit_ex2(domain->digest, domain->sha256, NULL) == 1 &&
 		    EVP_DigestUpdate(domain->digest, session->context->trust->number, TRUST_NUMBER_BYTES) == 1 &&
 		    EVP_DigestUpdate(domain->digest, &verify, 1) == 1 &&
 		    EVP_DigestUpdate(domain->digest, wish->server_name, name_bytes) == 1 &&
 		    EVP_DigestUpdate(domain->digest, "", 1) == 1 &&
+		    EVP_DigestUpdate(domain->digest, issuer, strlen(issuer) + 1) == 1 &&
 		    EVP_DigestUpdate(domain->digest, session->certificate.fingerprint, FINGERPRINT_BYTES) == 1;
 
 	for (int i = 1; good && i < sk_X509_num(shown); i++) {
@@ -171,6 +173,23 @@ static bool is_named(const struct tls_session *session, X509 *leaf)
 	return cert_is_for_name(leaf, session->wish->server_name, session->name_bytes);
 }
 
+/* Whoever writes ^R3$ means the CN, whoever writes the whole RFC 4514 text the whole. */
+static bool is_issuer_fine(const struct tls_pattern *pattern, const X509 *leaf)
+{
+	static const int parts[] = { NID_commonName, NID_organizationName };
+	AUTO(string) char *whole = pattern->expect != NULL ? cert_issuer_text(leaf) : NULL;
+
+	if (tls_pattern_holds(pattern, whole))
+		return true;
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		AUTO(string) char *part = cert_issuer_part(leaf, parts[i]);
+
+		if (tls_pattern_holds(pattern, part))
+			return true;
+	}
+	return false;
+}
+
 /* The first weak one from index `first` on, before `end`; *at is where. What is trusted is so without its signature. */
 static enum reason find_weak(const struct way *way, int first, int end, int *at)
 {
@@ -205,6 +224,7 @@ static bool make_verdict(const struct tls_session *session, const struct way *wa
 		.error = way->error,
 		.other_name = session->wish->verify == VERIFY_FULL &&
 			      !is_named(session, sk_X509_value(way->chain, 0)),
+		.other_issuer = !is_issuer_fine(&session->wish->issuer, sk_X509_value(way->chain, 0)),
 		.weak_leaf = find_weak(way, 0, 1, &unused),
 		.weak_chain = find_weak(way, 1, sk_X509_num(way->chain), &unused),
 		.chain_not_after_unix_s = cert_earliest_end_unix_s(way->chain, 1),
@@ -264,7 +284,9 @@ static enum reason verdict_reason(const struct tls_wish *wish, const struct verd
 		return cert_reason(verdict->error);
 	if (verdict->other_name)
 		return REASON_CERT_HOSTNAME;
-	return is_pinned(wish, verdict) ? REASON_OK : REASON_CERT_PIN;
+	if (!is_pinned(wish, verdict))
+		return REASON_CERT_PIN;
+	return verdict->other_issuer ? REASON_CERT_ISSUER : REASON_OK;
 }
 
 bool verdict_judge(struct tls_session *session, X509_STORE_CTX *store)
@@ -408,6 +430,9 @@ void verdict_explain(struct tls_session *session, struct tls_facts *facts)
 	}
 	if (!is_pinned(session->wish, verdict))
 		explain_pin(&str, verdict);
+	if (verdict->other_issuer)
+		str_addf(&str, "%sissued by %s, not by one like \"%s\"", str.bytes > 0 ? "; " : "",
+			 facts->chain[0].issuer, session->wish->issuer.text);
 	facts->verify_text = str.bytes > 0 ? str_take(&str) : NULL;
 	if (session->way.chain != NULL) {
 		facts->weak_text = weak_text(&session->way);

@@ -106,6 +106,7 @@ ports["revoked"] = s_server(*bad_staple[:2], "-status_file", bad_staple[2])
 ports["no-staple"] = ports["good"]
 ports["client"] = s_server(good, good_key, "-Verify", "1", "-verify_return_error", "-CAfile", ca.ca)
 ports["no-client"] = ports["client"]
+ports["issuer"] = ports["group"] = ports["cipher"] = ports["good"]
 ports["version"] = listen("gnutls-serv", "--echo", "--port", "PORT", "--x509certfile", good, "--x509keyfile", good_key,
                           "--priority", "NORMAL:-VERS-TLS1.3")
 ports["alpn"] = listen("gnutls-serv", "--echo", "--port", "PORT", "--x509certfile", good, "--x509keyfile", good_key,
@@ -120,6 +121,9 @@ extra = {
     "no-staple": "certificate: {revocation: staple}",
     "version": "tls: {require: {version: 1.3, level: critical}}",
     "alpn": "tls: {alpn: [h2, foo], require: {alpn: h2}}",
+    "issuer": 'certificate: {issuer: "Encrypt$"}',
+    "group": 'tls: {require: {group: "MLKEM"}}',
+    "cipher": 'tls: {require: {version: 1.2, ciphers: "_(GCM|POLY1305)_", group: x25519}}',
     "client": f"tls: {{client_certificate_file: {client}, client_key_file: {client_key}}}",
 }
 
@@ -166,6 +170,9 @@ expected = {
     "no-staple": ("PortbellCertificate", "warning", "cert_revocation_unknown", "the server staples no OCSP response"),
     "version": ("PortbellTls", "critical", "tls_version", "TLS 1.2, at least TLS 1.3 is required"),
     "alpn": ("PortbellTls", "warning", "tls_alpn", "foo, h2 is required"),
+    "issuer": ("PortbellCertificate", "critical", "cert_issuer",
+               'issued by CN=Scenario CA, not by one like "Encrypt$"'),
+    "group": ("PortbellTls", "warning", "tls_group", 'one like "MLKEM" is required'),
     "no-client": ("PortbellAvailability", "critical", "tls_alert", "(alert 116)"),
     "portbell": ("PortbellSelf", "warning", "own_certificate", f"{client} ends on "),
 }
@@ -175,7 +182,7 @@ for target, (name, severity, reason, text) in expected.items():
     ok(seen == (name, severity, reason), f"{target}: {name} {severity} {reason}", seen or daemon.log())
     ok(alert and text in alert["annotations"]["description"], f"{target}: {text}",
        alert and alert["annotations"]["description"])
-for target in ("good", "extra", "staple", "client", "change"):
+for target in ("good", "cipher", "extra", "staple", "client", "change"):
     ok(daemon.target(target)["level"] == "ok" and alerts(target) == [], f"{target}: all is well", daemon.target(target))
 ok(set(daemon.target("good")["checks"]) == {"availability", "certificate"} and "tls" in daemon.target("alpn")["checks"],
    "the check tls is there where something is required")
@@ -197,11 +204,17 @@ wait_for(lambda: (daemon.target("change")["last_probe"] or {}).get("at"), 10)
 ok(wait_for(lambda: daemon.status()["counts"]["pending"] == 0, 10), "it is restarted", daemon.ask("status")[1])
 ok(sum(b["portbell"]["event"] == "notice" for b in hook.bodies()) == 1, "the change is told once", hook.bodies())
 
+# An expression that is none, too.
+daemon.write(config(f'  - {{name: bad, address: "127.0.0.1:1", certificate: {{issuer: "(x"}}}}\n'))
+code, out, err = daemon.ask("reload")
+line = 8 + len(ports)
+ok(code != 0 and f"portbell.yaml:{line}:" in out + err and "certificate.issuer" in out + err,
+   "a broken expression is refused", (line, out, err))
+
 # A key that is not that of the certificate is a mistake of the configuration, with its place.
 daemon.write(config(f'  - {{name: bad, address: "127.0.0.1:1", tls: {{client_certificate_file: {client}, '
                     f'client_key_file: {good_key}}}}}\n'))
 code, out, err = daemon.ask("reload")
-line = 8 + len(ports)
 ok(code != 0 and f"portbell.yaml:{line}:" in out + err and "client_certificate_file" in out + err and
    "the key is not that of the certificate" in out + err, "a wrong key is refused", (line, out, err))
 ok("PRIVATE" not in daemon.log(), "no key is in the log")
