@@ -364,7 +364,7 @@ END_TEST
 
 /* Staples */
 
-enum signer { BY_ISSUER, BY_DELEGATE, BY_SERVER_CERTIFICATE, BY_STRANGER };
+enum signer { BY_ISSUER, BY_DELEGATE, BY_SERVER_CERTIFICATE, BY_STRANGER_ROOT, BY_TWIN };
 enum form { FORM_GOOD, FORM_NONE, FORM_NOISE, FORM_TRY_LATER };
 
 static const struct staple_row {
@@ -404,11 +404,13 @@ static const struct staple_row {
 	  "the stapled OCSP response does not say how long it holds" },
 	{ "of another certificate", FORM_GOOD, BY_ISSUER, true, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
 	  "cert_revocation_unknown", "the stapled OCSP response is about another certificate" },
-	{ "signed by a stranger", FORM_GOOD, BY_STRANGER, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
+	{ "signed by a stranger", FORM_GOOD, BY_STRANGER_ROOT, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
 	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
 	{ "signed by another server", FORM_GOOD, BY_SERVER_CERTIFICATE, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
 	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
-	{ "a stranger's revocation", FORM_GOOD, BY_STRANGER, false, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600,
+	{ "signed by one of the issuer's name", FORM_GOOD, BY_TWIN, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
+	  "cert_revocation_unknown", "there is no issuer's certificate to check the stapled OCSP response with" },
+	{ "a stranger's revocation", FORM_GOOD, BY_STRANGER_ROOT, false, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600,
 	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
 };
 
@@ -417,18 +419,33 @@ struct response {
 	int bytes;
 };
 
-static OCSP_BASICRESP *make_basic(const struct world *world, const struct staple_row *row, const struct made *leaf,
-				  const struct made *other)
+/* What the response is made of. */
+struct parts {
+	struct made leaf;
+	struct made other;
+	struct made twin; /* of the issuer's name, with a key of its own */
+};
+
+static void parts_auto(struct parts *parts)
+{
+	made_done(&parts->leaf);
+	made_done(&parts->other);
+	made_done(&parts->twin);
+}
+
+static OCSP_BASICRESP *make_basic(const struct world *world, const struct staple_row *row, const struct parts *parts)
 {
 	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
-	OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), row->about_another ? other->x509 : leaf->x509, world->between.x509);
+	const X509 *issuer = row->signer == BY_TWIN ? parts->twin.x509 : world->between.x509;
+	OCSP_CERTID *id =
+		OCSP_cert_to_id(EVP_sha1(), row->about_another ? parts->other.x509 : parts->leaf.x509, issuer);
 	ASN1_TIME *revoked = ASN1_TIME_set(NULL, noon - day);
 	ASN1_TIME *from = ASN1_TIME_set(NULL, noon + row->from_s);
 	ASN1_TIME *until = row->until_s != 0 ? ASN1_TIME_set(NULL, noon + row->until_s) : NULL;
 	AUTO(made) struct made delegate = make_cert(&(struct cert_plan){
 		.cn = "OCSP", .issuer = &world->between, .not_before_unix_s = noon - day, .not_after_unix_s = noon + day,
 		.usage = row->signer == BY_DELEGATE ? "OCSPSigning" : "serverAuth" });
-	const struct made *signers[] = { &world->between, &delegate, &delegate, &world->stranger };
+	const struct made *signers[] = { &world->between, &delegate, &delegate, &world->stranger, &parts->twin };
 	const struct made *signer = signers[row->signer];
 
 	ck_assert_ptr_nonnull(OCSP_basic_add1_status(basic, id, row->status, OCSP_REVOKED_STATUS_KEYCOMPROMISE, revoked,
@@ -441,11 +458,10 @@ static OCSP_BASICRESP *make_basic(const struct world *world, const struct staple
 	return basic;
 }
 
-static struct response make_response(const struct world *world, const struct staple_row *row, const struct made *leaf,
-				     const struct made *other)
+static struct response make_response(const struct world *world, const struct staple_row *row, const struct parts *parts)
 {
 	struct response out = { NULL, 0 };
-	OCSP_BASICRESP *basic = row->form == FORM_GOOD ? make_basic(world, row, leaf, other) : NULL;
+	OCSP_BASICRESP *basic = row->form == FORM_GOOD ? make_basic(world, row, parts) : NULL;
 	OCSP_RESPONSE *response = OCSP_response_create(
 		basic != NULL ? OCSP_RESPONSE_STATUS_SUCCESSFUL : OCSP_RESPONSE_STATUS_TRYLATER, basic);
 
@@ -470,22 +486,22 @@ START_TEST(a_staple_must_be_there_fresh_and_good)
 	const struct staple_row *row = &staple_rows[_i / 2];
 	const struct tls_wish wish = { .server_name = "shop.example.com", .staple = true };
 	AUTO(world) struct world world;
-	AUTO(made) struct made leaf = { 0 };
-	AUTO(made) struct made other = { 0 };
+	AUTO(parts) struct parts parts = { 0 };
 	struct response response;
 
 	world_init(&world);
-	leaf = make_leaf(&world.between, "DNS:shop.example.com");
-	other = make_leaf(&world.between, "DNS:shop.example.com");
-	response = make_response(&world, row, &leaf, &other);
+	parts.leaf = make_leaf(&world.between, "DNS:shop.example.com");
+	parts.other = make_leaf(&world.between, "DNS:shop.example.com");
+	parts.twin = make_ca("Between", &world.stranger, noon + 1000 * day);
+	response = make_response(&world, row, &parts);
 	for (int again = 0; again < 2; again++) { /* from the cache too */
 		AUTO(peer) struct peer peer = { 0 };
 		AUTO(facts) struct tls_facts *facts = NULL;
-		const struct made *others[] = { &world.between };
+		const struct made *others[] = { row->signer == BY_TWIN ? &parts.twin : NULL, &world.between };
 		struct certificate certificate;
 		struct tls_session *session;
 
-		peer_init(&peer, &leaf, others, 1);
+		peer_init(&peer, &parts.leaf, others, 2);
 		SSL_CTX_set_max_proto_version(peer.ctx, _i % 2 == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
 		if (row->form != FORM_NONE) {
 			SSL_CTX_set_tlsext_status_cb(peer.ctx, staple_it);
@@ -497,7 +513,7 @@ START_TEST(a_staple_must_be_there_fresh_and_good)
 		tls_session_certificate(session, &certificate);
 		facts = tls_session_facts(session);
 		tls_session_free(session);
-		ck_assert_int_eq(certificate.verdict, REASON_OK);
+		ck_assert_int_eq(certificate.verdict, row->signer == BY_TWIN ? REASON_CERT_UNTRUSTED : REASON_OK);
 		ck_assert_msg(strcmp(reason_name(certificate.revocation), row->reason) == 0, "%s: %s: %s", row->what,
 			      reason_name(certificate.revocation), facts->staple_text);
 		ck_assert_msg(str_starts(facts->staple_text, row->text), "%s: %s", row->what, facts->staple_text);

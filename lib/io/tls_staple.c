@@ -41,16 +41,14 @@ static void say_time(const struct staple *staple, const char *what, const char *
 	str_add_time(staple->text, unix_s * US_PER_S);
 }
 
-/* Who signed the leaf, of those shown or of the way that was built; NULL: nobody that we know. Lent. */
+/* Who signed the leaf, not who bears the name of its issuer: a server can show anything. NULL: nobody that we know. */
 static X509 *find_issuer(struct tls_session *session, X509 *leaf)
 {
-	const STACK_OF(X509) *shown = SSL_get_peer_cert_chain(session->ssl);
+	X509 *issuer;
 
-	for (int i = 1; i < sk_X509_num(shown); i++)
-		if (X509_check_issued(sk_X509_value(shown, i), leaf) == X509_V_OK)
-			return sk_X509_value(shown, i);
 	verdict_find_way(session);
-	return sk_X509_num(session->way.chain) > 1 ? sk_X509_value(session->way.chain, 1) : NULL;
+	issuer = sk_X509_num(session->way.chain) > 1 ? sk_X509_value(session->way.chain, 1) : NULL;
+	return issuer != NULL && X509_verify(leaf, X509_get0_pubkey(issuer)) == 1 ? issuer : NULL;
 }
 
 /* By the issuer itself, or by one that it made a signer of such answers. */
@@ -144,8 +142,10 @@ static enum reason judge_basic(struct tls_session *session, struct staple *stapl
 	X509 *issuer = find_issuer(session, leaf);
 	OCSP_SINGLERESP *single;
 
-	if (issuer == NULL)
+	if (issuer == NULL) {
+		staple->until_unix_s = session->now_unix_s; /* it may be shown the next time */
 		return unknown(staple, "there is no issuer's certificate to check the stapled OCSP response with");
+	}
 	single = find_single(basic, leaf, issuer);
 	if (single == NULL)
 		return unknown(staple, "the stapled OCSP response is about another certificate");
