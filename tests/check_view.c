@@ -45,7 +45,8 @@ END_TEST
 
 /* What an older version kept, or somebody broke. */
 static const char *const strange[] = {
-	NULL, "", "{", "[]", "{}", "{\"chain\":[]}", "{\"chain\":[{}]}", "{\"chain\":[{\"issuer\":7,\"subject\":null}]}",
+	NULL, "", "{", "[]", "{}", "{\"chain\":[]}", "{\"chain\":[{}]}",
+		"{\"chain\":[{\"issuer\":7,\"subject\":null}]}",
 	"{\"chain\":{\"0\":1},\"weak_leaf\":\"nonsense\"}",
 };
 
@@ -60,8 +61,9 @@ END_TEST
 
 START_TEST(an_older_version_kept_less)
 {
-	static const char text[] = "{\"version\":\"TLS 1.3\",\"chain\":[{\"subject\":\"CN=a\",\"issuer\":\"CN=b\",\"sans\":"
-				   "[\"DNS:a\",5],\"key\":\"RSA 2048\"}]}";
+	static const char text[] =
+		"{\"version\":\"TLS 1.3\",\"chain\":[{\"subject\":\"CN=a\",\"issuer\":\"CN=b\",\"sans\":[\"DNS:a\",5],"
+		"\"key\":\"RSA 2048\"}]}";
 	struct certificate certificate = { 0 };
 	struct traits *traits = view_read_certificate(text, &certificate);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The OCSP response that a server staples to its handshake (RFC 6066 section 8, RFC 6960): whether it is there, fresh,
- * signed by who may, about this certificate, and good. Nothing is fetched.
+ * The OCSP response that a server staples to its handshake (RFC 6066 section 8, RFC 6960): whether it is there,
+ * fresh, signed by who may, about this certificate, and good. Nothing is fetched.
  */
 #include <string.h>
 
@@ -41,7 +41,7 @@ static void say_time(const struct staple *staple, const char *what, const char *
 	str_add_time(staple->text, unix_s * US_PER_S);
 }
 
-/* Who signed the leaf, not who bears the name of its issuer: a server can show anything. NULL: nobody that we know. */
+/* Who signed the leaf, not who bears the issuer's name: a server can show anything. NULL: nobody that we know. */
 static X509 *find_issuer(struct tls_session *session, X509 *leaf)
 {
 	X509 *issuer;
@@ -128,7 +128,8 @@ static enum reason judge_single(struct staple *staple, OCSP_SINGLERESP *single, 
 		return REASON_CERT_REVOCATION_UNKNOWN;
 	}
 	if (now_unix_s >= until_unix_s) {
-		say_time(staple, "the stapled OCSP response ", "is too old: it held until", until_unix_s - SLACK_S - 1);
+		say_time(staple, "the stapled OCSP response ", "is too old: it held until",
+			 until_unix_s - SLACK_S - 1);
 		return REASON_CERT_REVOCATION_UNKNOWN;
 	}
 	say_time(staple, "good", " until", until_unix_s - SLACK_S - 1);
@@ -150,11 +151,13 @@ static enum reason judge_basic(struct tls_session *session, struct staple *stapl
 	if (single == NULL)
 		return unknown(staple, "the stapled OCSP response is about another certificate");
 	if (!is_signed(basic, issuer, session->now_unix_s))
-		return unknown(staple, "the stapled OCSP response is not signed by the issuer or who speaks for it");
+		return unknown(staple,
+			       "the stapled OCSP response is not signed by the issuer or who speaks for it");
 	return judge_single(staple, single, session->now_unix_s);
 }
 
-static enum reason judge_response(struct tls_session *session, struct staple *staple, const uint8_t *data, size_t bytes)
+static enum reason judge_response(struct tls_session *session, struct staple *staple, const uint8_t *data,
+				  size_t bytes)
 {
 	const unsigned char *at = data;
 	OCSP_RESPONSE *response = bytes <= STAPLE_BYTES_MAX ? d2i_OCSP_RESPONSE(NULL, &at, (long)bytes) : NULL;
@@ -193,7 +196,8 @@ static size_t get_response(SSL *ssl, const uint8_t **data)
 }
 
 /* Beside the chain's questions in one cache: no chain begins with this word. */
-static bool hash_question(const struct tls_session *session, const uint8_t *data, size_t bytes, uint8_t key[KEY_BYTES])
+static bool hash_question(const struct tls_session *session, const uint8_t *data, size_t bytes,
+			  uint8_t key[KEY_BYTES])
 {
 	static const char word[] = "staple";
 	struct tls_domain *domain = session->context->domain;
