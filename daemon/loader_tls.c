@@ -18,7 +18,7 @@ static bool trust_is_used(const struct config *config, size_t trust)
 	return config->trust[trust].file_count > 0;
 }
 
-/* One for each entry of config->trust; NULL where its files cannot be used, which the report says, or need not be. */
+/* One for each entry of config->trust; NULL where its files cannot be used, as the report says, or need not be. */
 static struct tls_trust **build_trusts(const struct config *config, struct report *report, bool *good)
 {
 	struct tls_trust **trusts = mem_array(config->trust_count, sizeof(struct tls_trust *));
@@ -47,7 +47,7 @@ static void free_trusts(struct tls_trust **trusts, size_t count)
 	free(trusts);
 }
 
-/* One for each entry of config->clients; NULL for the first, and where the files cannot be used, which the report says. */
+/* One for each entry of config->clients; NULL for the first, and where its files cannot be used, as reported. */
 static struct tls_client **build_clients(const struct config *config, struct report *report, bool *good)
 {
 	struct tls_client **clients = mem_array(config->client_count, sizeof(struct tls_client *));
@@ -158,8 +158,8 @@ static struct tls_pattern pattern_of(const struct generation *generation, size_t
 	return (struct tls_pattern){ generation->patterns[index], generation->config->patterns[index].text };
 }
 
-bool loader_tls_plan(struct generation *generation, struct tls_domain *const *domains, size_t index, struct plan *plan,
-		     struct report *report)
+bool loader_tls_plan(struct generation *generation, struct tls_domain *const *domains, size_t index,
+		     struct plan *plan, struct report *report)
 {
 	const struct target_config *target = &generation->config->targets[index];
 	struct tls_offer **offer = &generation->offers[index];
@@ -216,7 +216,8 @@ char *generation_own_trouble(const struct generation *generation, int64_t now_un
 		tls_client_validity(generation->clients[i], &from_unix_s, &end_unix_s);
 		if (end_unix_s - now_unix_s >= evaluator_bound_s(&bound, end_unix_s - from_unix_s))
 			continue;
-		str_addf(&text, "%s%s %s ", text.bytes > 0 ? "; " : "", generation->config->clients[i].certificate_file,
+		str_addf(&text, "%s%s %s ", text.bytes > 0 ? "; " : "",
+			 generation->config->clients[i].certificate_file,
 			 end_unix_s < now_unix_s ? "has ended on" : "ends on");
 		str_add_time(&text, end_unix_s * US_PER_S);
 	}

@@ -684,7 +684,8 @@ static void finish_client(struct making *making, struct target_config *target)
 	struct node *other = first_given(&making->all, other_keys, &other_path);
 
 	if (node == NULL && other != NULL)
-		mistake(making->load, other, &other_path, "needs client_certificate_file or client_certificate_credential");
+		mistake(making->load, other, &other_path,
+			"needs client_certificate_file or client_certificate_credential");
 	else if (node != NULL && !node->bad && target->client_certificate != NULL)
 		target->client = client_index(making, target, node, &path);
 }
@@ -702,7 +703,8 @@ static void finish_tls(struct making *making, struct target_config *target)
 	if (target->require.alpn == NULL || offers_alpn(target, target->require.alpn))
 		return;
 	if (target->alpn_count > 0) {
-		mistake(making->load, node, &path, "\"%s\" is not among what tls.alpn offers", target->require.alpn);
+		mistake(making->load, node, &path, "\"%s\" is not among what tls.alpn offers",
+			target->require.alpn);
 		return;
 	}
 	target->alpn = mem_array(1, sizeof(*target->alpn));

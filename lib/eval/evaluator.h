@@ -9,8 +9,8 @@
  * tls           what was agreed on against what is required: rows as of availability, but for handshakes that were
  *               completed.
  * certificate   judged for each certificate that the target shows, by fingerprint; one leaves the set when `recover`
- *               handshakes in a row did not show it; the level is the worst of the set. One that is new to a set that
- *               was not empty is a change, compared with all of the set.
+ *               handshakes in a row did not show it; the level is the worst of the set. One that is new to a set
+ *               that was not empty is a change, compared with all of the set.
  * Owns: struct standing owns its certificates; standing_done().
  */
 #ifndef PORTBELL_EVAL_EVALUATOR_H
