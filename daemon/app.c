@@ -7,6 +7,7 @@
 
 #include "daemon/app_private.h"
 #include "daemon/log.h"
+#include "daemon/probe/outfit.h"
 #include "daemon/service.h"
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
@@ -322,7 +323,7 @@ static void look_at_certificates_again(struct app *app)
 
 void app_watch_own_certificates(struct app *app)
 {
-	AUTO(string) char *text = generation_own_trouble(app->generation, clock_unix_us() / US_PER_S);
+	AUTO(string) char *text = outfit_own_trouble(app->generation->outfit, clock_unix_us() / US_PER_S);
 
 	ledger_self(app->ledger, REASON_OWN_CERTIFICATE, text);
 }

@@ -97,7 +97,8 @@ enum level standing_level(const struct standing *standing, enum check *worst);
 /* The present verdict on the certificates, as if it had just been found; false where all is well. */
 bool evaluator_certificate_change(const struct rules *rules, const struct standing *standing, int64_t now_unix_us,
 				  struct change *change);
-/* Percent of the lifetime and a duration: the smaller counts. A negative lifetime has no share. -1: no bound. */
+/* How much time a certificate must have left: the smaller of a percentage and a duration, for one that lives so long; of
+ * one without a lifetime (-1) only the duration counts. -1: no bound. */
 int64_t evaluator_bound_s(const struct expiry_bound *bound, int64_t lifetime_s);
 /* How one certificate is judged at `now`. */
 enum level evaluator_judge_certificate(const struct rules *rules, const struct certificate *certificate,

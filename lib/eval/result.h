@@ -101,7 +101,8 @@ struct result {
 	struct certificate certificate;
 	char *detail;           /* cleaned: errno text, alert, OpenSSL's words, the resolver's; NULL if none */
 	struct tls_facts *facts;
-	struct address_result *addresses; /* where all of a name were probed: in their order */
+	/* Where all of a name were probed: in their order. Else, if the plan wants them told: those in vain. */
+	struct address_result *addresses;
 	size_t address_count;
 	int64_t *step_us;       /* when each step of the exchange was done, from the start of the exchange */
 	size_t step_count;
