@@ -7,6 +7,7 @@
 
 #include "daemon/app_private.h"
 #include "daemon/log.h"
+#include "daemon/probe/outfit.h"
 #include "daemon/service.h"
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
@@ -43,7 +44,7 @@ static void store_certificates(struct app *app, const struct target *target, con
 	if (changes->added == NULL)
 		return;
 	const struct tls_facts *facts = target->watched.facts;
-	AUTO(string) char *text = facts != NULL ? view_certificate(facts) : NULL;
+	AUTO(string) char *text = facts != NULL ? view_certificate(facts, changes->added) : NULL;
 	struct certificate_row row = {
 		.target = name,
 		.first_seen_unix_us = target->watched.last.started_unix_us,
@@ -103,6 +104,10 @@ static void on_result(struct app *app, struct result *result)
 		ledger_change(app->ledger, target->watched.config->name, &changes.list[i]);
 	}
 	store_certificates(app, target, &changes);
+	if (changes.certificate_change != NULL)
+		ledger_notice_certificate(app->ledger, target->watched.config->name, changes.certificate_change,
+					  changes.certificate_explanation);
+	changes_done(&changes);
 	set_pace(app, target);
 }
 
@@ -317,8 +322,16 @@ static void look_at_certificates_again(struct app *app)
 	}
 }
 
+void app_watch_own_certificates(struct app *app)
+{
+	AUTO(string) char *text = outfit_own_trouble(app->generation->outfit, clock_unix_us() / US_PER_S);
+
+	ledger_self(app->ledger, REASON_OWN_CERTIFICATE, text);
+}
+
 static void every_hour(struct app *app)
 {
+	app_watch_own_certificates(app);
 	store_drop_dead_before(ledger_batch(app->ledger), clock_unix_us() - DEAD_LETTERS_KEPT_S * US_PER_S);
 	look_at_certificates_again(app);
 	notifier_clean(app->notifier);
@@ -420,6 +433,8 @@ void app_drop_checks(void *arg, struct target *target, const struct target_confi
 		drop_check(arg, target, CHECK_LATENCY);
 	if (!next->tls || !next->rules.certificate)
 		drop_check(arg, target, CHECK_CERTIFICATE);
+	if (!next->tls || !next->rules.tls_required)
+		drop_check(arg, target, CHECK_TLS);
 }
 
 /* Puts a generation to work: board, routes, senders, probers, in this order, so that no result finds a stranger. */
@@ -496,6 +511,7 @@ static void take_up(struct app *app, struct generation *generation)
 		  generation->number, generation->config->target_count, change->added, change->changed,
 		  change->removed, change->unchanged);
 	ledger_self(app->ledger, REASON_CONFIG_REFUSED, NULL);
+	app_watch_own_certificates(app);
 }
 
 void app_on_loaded(void *arg, struct generation *generation, const struct report *report)

@@ -70,6 +70,8 @@ void app_on_signal(evutil_socket_t number, short what, void *arg);
 void app_on_loaded(void *arg, struct generation *generation, const struct report *report);
 bool app_find_subject(void *arg, const char *name, struct ledger_subject *subject);
 void app_drop_checks(void *arg, struct target *target, const struct target_config *next);
+/* Those we show to servers: they end too. */
+void app_watch_own_certificates(struct app *app);
 /* Puts a generation to work. */
 void app_apply(struct app *app, struct generation *generation);
 struct resolver_options app_resolver_options(const struct config *config);

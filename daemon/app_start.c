@@ -237,7 +237,7 @@ static void drop_what_is_not_watched(struct app *app, const struct store_state *
  * back, and is looked at each hour. */
 static void forget_untold_levels(struct app *app)
 {
-	static const enum check checks[] = { CHECK_AVAILABILITY, CHECK_LATENCY };
+	static const enum check checks[] = { CHECK_AVAILABILITY, CHECK_LATENCY, CHECK_TLS };
 	struct target *target, *next;
 
 	HASH_ITER(by_name, app->board.names, target, next)
@@ -255,6 +255,7 @@ static void restore(struct app *app, struct store_state *state)
 	if (ledger_self_incident(app->ledger, REASON_SENDER_FAILED) != NULL)
 		notifier_assume_trouble(app->notifier);
 	ledger_self(app->ledger, REASON_CONFIG_REFUSED, NULL);
+	app_watch_own_certificates(app);
 	ledger_unwatch_missing(app->ledger);
 	drop_what_is_not_watched(app, state);
 	forget_untold_levels(app);

@@ -102,8 +102,10 @@ static void restore_certificate(struct standing *standing, const struct certific
 		return;
 	standing->certificates = mem_grow(standing->certificates, &standing->certificate_capacity,
 					  standing->certificate_count + 1, sizeof(*standing->certificates));
-	struct certificate *certificate = &standing->certificates[standing->certificate_count++].certificate;
+	struct seen_certificate *seen = &standing->certificates[standing->certificate_count++];
+	struct certificate *certificate = &seen->certificate;
 
+	*seen = (struct seen_certificate){ 0 };
 	*certificate = (struct certificate){
 		.not_before_unix_s = row->not_before_unix_s,
 		.not_after_unix_s = row->not_after_unix_s,
@@ -112,6 +114,7 @@ static void restore_certificate(struct standing *standing, const struct certific
 		.present = true,
 	};
 	memcpy(certificate->fingerprint, row->fingerprint, FINGERPRINT_BYTES);
+	seen->traits = view_read_certificate(row->facts, certificate);
 }
 
 void board_restore(struct board *board, const struct store_state *state)

@@ -53,7 +53,9 @@ struct ledger {
 
 static enum level self_level(enum reason reason)
 {
-	return reason == REASON_CONFIG_REFUSED || reason == REASON_OVERLOAD ? LEVEL_WARNING : LEVEL_CRITICAL;
+	return reason == REASON_CONFIG_REFUSED || reason == REASON_OVERLOAD ||
+			       reason == REASON_OWN_CERTIFICATE ?
+		       LEVEL_WARNING : LEVEL_CRITICAL;
 }
 
 static int64_t unix_us(const struct ledger *ledger)
@@ -190,15 +192,52 @@ static void fill_subject(const struct ledger *ledger, const struct incident *inc
 	route->send_to_set = config->send_to_set;
 }
 
-/* The leaf, or the certificate of its chain that ends first where that is what the incident is about. */
+static char *chain_text(const struct tls_facts *facts)
+{
+	struct str text = { 0 };
+
+	for (size_t i = 0; i < facts->verified_count; i++)
+		str_addf(&text, "%s%s", i > 0 ? " < " : "", facts->verified[i].subject);
+	return text.bytes > 0 ? str_take(&text) : NULL;
+}
+
+static char *tls_text(const struct tls_facts *facts)
+{
+	struct str text = { 0 };
+
+	str_add(&text, facts->version);
+	if (facts->cipher != NULL)
+		str_addf(&text, ", %s", facts->cipher);
+	if (facts->group != NULL)
+		str_addf(&text, ", %s", facts->group);
+	if (facts->alpn != NULL)
+		str_addf(&text, ", ALPN %s", facts->alpn);
+	if (facts->asked)
+		str_add(&text, ", asks for a client certificate");
+	return str_take(&text);
+}
+
+/* The leaf, or of the certificates that clients need the one that ends first, where the incident is about that. */
+static const struct certificate_facts *pick_certificate(const struct tls_facts *facts, enum reason reason)
+{
+	const struct certificate_facts *chain = facts->verified_count > 0 ? facts->verified : facts->chain;
+	const size_t count = facts->verified_count > 0 ? facts->verified_count : facts->chain_count;
+	const struct certificate_facts *shown = &chain[0];
+
+	if (reason != REASON_CERT_EXPIRING && reason != REASON_CERT_EXPIRED)
+		return shown;
+	for (size_t i = 1; i < count; i++)
+		if (chain[i].not_after_unix_s < shown->not_after_unix_s)
+			shown = &chain[i];
+	return shown;
+}
+
+/* chain and tls are the caller's. */
 static void fill_certificate(const struct tls_facts *facts, enum reason reason,
 			     struct message_certificate *certificate, char *fingerprint)
 {
-	const struct certificate_facts *shown = &facts->chain[0];
+	const struct certificate_facts *shown = pick_certificate(facts, reason);
 
-	for (size_t i = 1; reason == REASON_CERT_EXPIRING && i < facts->chain_count; i++)
-		if (facts->chain[i].not_after_unix_s < shown->not_after_unix_s)
-			shown = &facts->chain[i];
 	str_hex(shown->fingerprint, FINGERPRINT_BYTES, fingerprint);
 	*certificate = (struct message_certificate){
 		.subject = shown->subject,
@@ -206,6 +245,10 @@ static void fill_certificate(const struct tls_facts *facts, enum reason reason,
 		.not_before_unix_s = shown->not_before_unix_s,
 		.not_after_unix_s = shown->not_after_unix_s,
 		.fingerprint = fingerprint,
+		.key = shown->key,
+		.signature = shown->signature,
+		.chain = chain_text(facts),
+		.tls = tls_text(facts),
 	};
 }
 
@@ -261,7 +304,7 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 			enum level before, bool unwatched, const struct ledger_subject *subject)
 {
 	const struct target_config *config = subject->config;
-	struct message_certificate certificate;
+	struct message_certificate certificate = { 0 };
 	char fingerprint[2 * FINGERPRINT_BYTES + 1];
 	struct label labels[LABELS_MAX];
 	struct json_writer w;
@@ -291,6 +334,7 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 	}
 	if (subject->facts != NULL && subject->facts->chain_count > 0 && shows_certificate(incident, subject->facts)) {
 		fill_certificate(subject->facts, incident->reason, &certificate, fingerprint);
+		certificate.changed = (char *)subject->changed;
 		item.certificate = &certificate;
 	}
 	item.probe_count = subject->probe_count < MESSAGE_PROBES_MAX ? subject->probe_count : MESSAGE_PROBES_MAX;
@@ -299,7 +343,20 @@ static char *write_item(const struct ledger *ledger, const struct incident *inci
 	json_start(&w, &text);
 	message_item_write(&w, &item);
 	json_free(about);
+	free(certificate.chain);
+	free(certificate.tls);
 	return str_take(&text);
+}
+
+static void take_address(struct incident *incident, const struct ledger_subject *subject)
+{
+	char address[ADDRESS_TEXT_BYTES];
+
+	if (subject->reached == NULL || subject->reached->family == 0)
+		return;
+	address_print(subject->reached, address);
+	free(incident->address);
+	incident->address = mem_strdup(address);
 }
 
 struct telling {
@@ -398,6 +455,43 @@ static void tell(struct ledger *ledger, struct entry *entry, enum event_kind eve
 	store_put_incident(ledger_batch(ledger), incident);
 }
 
+void ledger_notice_certificate(struct ledger *ledger, const char *target, const char *story,
+			       const char *explanation)
+{
+	/* Nothing stays open and nothing is remembered: an incident without a number that nobody keeps. The
+	 * certificate enters the set in the same batch, so that it is told once. */
+	struct incident incident = {
+		.target = mem_strdup(target),
+		.check = CHECK_CERTIFICATE,
+		.level = LEVEL_WARNING,
+		.reason = REASON_OK,
+		.phase = PHASE_TLS,
+		.detail = mem_printf("certificate changed: %s", story),
+	};
+	struct entry entry = { .incident = &incident };
+	struct ledger_subject subject = { 0 };
+	struct route_subject route_subject;
+	struct telling telling = {
+		.ledger = ledger,
+		.entry = &entry,
+		.event = EVENT_NOTICE,
+		.subject = &subject,
+		.route_subject = &route_subject,
+	};
+	const struct route_table table = route_table(ledger);
+
+	if (ledger->options.subject(ledger->options.arg, target, &subject)) {
+		incident.about = write_about(subject.config);
+		take_address(&incident, &subject);
+	}
+	subject.changed = explanation;
+	fill_subject(ledger, &incident, EVENT_NOTICE, &subject, &route_subject);
+	log_info("%s: %s%s%s", target, incident.detail, explanation != NULL ? ": " : "",
+		 explanation != NULL ? explanation : "");
+	route_each(&table, &route_subject, tell_new, &telling);
+	incident_done(&incident);
+}
+
 static void log_incident(const struct incident *incident, enum log_event event, const char *what)
 {
 	const struct log_fields fields = {
@@ -450,31 +544,48 @@ static void name_who_shows(const struct ledger_subject *subject, struct incident
 	free(before);
 }
 
+/* What the facts say of a reason; NULL: nothing. */
+static const char *facts_text(const struct tls_facts *facts, enum reason reason)
+{
+	switch (reason) {
+	case REASON_CERT_EXPIRING:
+		return NULL;
+	case REASON_TLS_VERSION:
+	case REASON_TLS_CIPHER:
+	case REASON_TLS_ALPN:
+	case REASON_TLS_GROUP:
+		return facts->tls_text;
+	case REASON_CERT_REVOKED:
+	case REASON_CERT_REVOCATION_UNKNOWN:
+		return facts->staple_text;
+	case REASON_CERT_WEAK_KEY:
+	case REASON_CERT_WEAK_SIGNATURE:
+		return facts->weak_text;
+	default:
+		return facts->verify_text;
+	}
+}
+
 /* What the last probe adds: where, and in which words. */
 static void take_circumstances(struct ledger *ledger, struct incident *incident)
 {
 	struct ledger_subject subject = { 0 };
-	char address[ADDRESS_TEXT_BYTES];
 
 	if (!ledger->options.subject(ledger->options.arg, incident->target, &subject))
 		return;
 	incident->phase = incident->check == CHECK_AVAILABILITY ? subject.phase : PHASE_TOTAL;
-	if (incident->check == CHECK_CERTIFICATE)
+	if (incident->check == CHECK_CERTIFICATE || incident->check == CHECK_TLS)
 		incident->phase = PHASE_TLS;
 	free(TAKE(incident->detail));
 	/* "connection refused: Connection refused" tells nothing twice. */
 	if (incident->check == CHECK_AVAILABILITY && subject.detail != NULL &&
 	    strcasecmp(subject.detail, reason_text(incident->reason)) != 0)
 		incident->detail = mem_strdup(subject.detail);
-	else if (incident->check == CHECK_CERTIFICATE && subject.facts != NULL)
-		incident->detail = mem_strdup(subject.facts->verify_text);
+	else if ((incident->check == CHECK_CERTIFICATE || incident->check == CHECK_TLS) && subject.facts != NULL)
+		incident->detail = mem_strdup(facts_text(subject.facts, incident->reason));
 	if (incident->check == CHECK_CERTIFICATE)
 		name_who_shows(&subject, incident);
-	if (subject.reached != NULL && subject.reached->family != 0) {
-		address_print(subject.reached, address);
-		free(incident->address);
-		incident->address = mem_strdup(address);
-	}
+	take_address(incident, &subject);
 }
 
 static void take_change(struct incident *incident, const struct change *change)

@@ -35,6 +35,7 @@ struct ledger_subject {
 	size_t address_count;
 	const struct message_probe *probes;     /* oldest first */
 	size_t probe_count;
+	const char *changed;                    /* in which way the certificate is another; the ledger's own */
 };
 
 /* False: no such target. */
@@ -56,6 +57,9 @@ void ledger_set_config(struct ledger *ledger, const struct config *config);
 void ledger_restore(struct ledger *ledger, struct store_state *state);
 
 void ledger_change(struct ledger *ledger, const char *target, const struct change *change);
+/* Another certificate: one message to whom it concerns, no incident. explanation may be NULL. */
+void ledger_notice_certificate(struct ledger *ledger, const char *target, const char *story,
+			       const char *explanation);
 /* Trouble of our own: text says what; NULL: it is over. */
 void ledger_self(struct ledger *ledger, enum reason reason, const char *text);
 /* The target, or one check of it (CHECK_COUNT: all), is no longer watched: what was told of it is ended. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <uthash.h>
 
-#include "daemon/probe/plan.h"
+#include "daemon/probe/outfit.h"
 #include "lib/base/clock.h"
 #include "lib/base/inbox.h"
 #include "lib/base/mem.h"
@@ -44,7 +44,21 @@ static bool rules_equal(const struct rules *a, const struct rules *b)
 	       a->certificate_warning.left_s == b->certificate_warning.left_s &&
 	       a->certificate_critical.percent == b->certificate_critical.percent &&
 	       a->certificate_critical.left_s == b->certificate_critical.left_s &&
-	       a->certificate_leaf_only == b->certificate_leaf_only && a->verify == b->verify;
+	       a->certificate_leaf_only == b->certificate_leaf_only && a->verify == b->verify &&
+	       a->certificate_weak == b->certificate_weak && a->certificate_changes == b->certificate_changes &&
+	       a->tls_required == b->tls_required &&
+	       a->tls_level == b->tls_level;
+}
+
+static bool requirements_equal(const struct require_config *a, const struct require_config *b)
+{
+	return a->version == b->version && str_equal(a->alpn, b->alpn);
+}
+
+static bool pins_equal(const struct target_config *a, const struct target_config *b)
+{
+	return a->pin_count == b->pin_count &&
+	       (a->pin_count == 0 || memcmp(a->pins, b->pins, a->pin_count * sizeof(*a->pins)) == 0);
 }
 
 static bool targets_equal(const struct target_config *a, const struct target_config *b)
@@ -53,98 +67,14 @@ static bool targets_equal(const struct target_config *a, const struct target_con
 	       str_equal(a->group, b->group) && labels_equal(a, b) &&
 	       str_equal(a->description, b->description) && str_equal(a->runbook, b->runbook) &&
 	       a->paused == b->paused && a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
-	       a->recheck_ms == b->recheck_ms && rules_equal(&a->rules, &b->rules) && send_to_equal(a, b);
-}
-
-/* Trust sets and contexts */
-
-/* The system's store takes time and memory, and may not be there: only where a target asks for it. */
-static bool trust_is_used(const struct config *config, size_t trust)
-{
-	for (size_t i = 0; i < config->target_count; i++)
-		if (config->targets[i].tls && config->targets[i].trust == trust)
-			return true;
-	return config->trust[trust].file_count > 0;
-}
-
-/* One for each entry of config->trust; NULL where its files cannot be used, which the report says, or need not be. */
-static struct tls_trust **build_trusts(const struct config *config, struct report *report, bool *good)
-{
-	struct tls_trust **trusts = mem_array(config->trust_count, sizeof(struct tls_trust *));
-
-	*good = true;
-	for (size_t i = 0; i < config->trust_count; i++) {
-		const struct trust_config *trust = &config->trust[i];
-		struct error err;
-
-		if (!trust_is_used(config, i))
-			continue;
-		trusts[i] = tls_trust_new((const char *const *)trust->files, trust->file_count, &err);
-		if (trusts[i] != NULL)
-			continue;
-		*good = false;
-		report_add(report, false, trust->where != NULL ? trust->where : config->file,
-			   trust->path != NULL ? trust->path : "", "%s", err.text);
-	}
-	return trusts;
-}
-
-static void free_trusts(struct tls_trust **trusts, size_t count)
-{
-	for (size_t i = 0; trusts != NULL && i < count; i++)
-		tls_trust_free(trusts[i]);
-	free(trusts);
-}
-
-/* Exchanges */
-
-/* One for each entry of config->exchanges; NULL for the first, and where there is a mistake, which the report says. */
-static struct exchange_plan **build_exchanges(const struct config *config, struct report *report, bool *good)
-{
-	struct exchange_plan **plans = mem_array(config->exchange_count, sizeof(struct exchange_plan *));
-
-	*good = true;
-	for (size_t i = 1; i < config->exchange_count; i++) {
-		const struct exchange_config *exchange = &config->exchanges[i];
-		struct error err;
-		size_t bad;
-
-		plans[i] = exchange_plan_new(exchange->steps, exchange->count, &bad, &err);
-		if (plans[i] != NULL)
-			continue;
-		*good = false;
-		report_add(report, false, exchange->steps[bad].where, exchange->steps[bad].path, "%s", err.text);
-	}
-	return plans;
-}
-
-static void free_exchanges(struct exchange_plan **plans, size_t count)
-{
-	for (size_t i = 0; plans != NULL && i < count; i++)
-		exchange_plan_free(plans[i]);
-	free(plans);
+	       a->recheck_ms == b->recheck_ms && rules_equal(&a->rules, &b->rules) &&
+	       requirements_equal(&a->require, &b->require) && pins_equal(a, b) &&
+	       a->revocation == b->revocation && a->patterns == b->patterns && send_to_equal(a, b);
 }
 
 bool loader_check_files(const struct config *config, struct report *report)
 {
-	bool good_trusts, good_exchanges;
-	struct tls_trust **trusts = build_trusts(config, report, &good_trusts);
-	struct exchange_plan **exchanges = build_exchanges(config, report, &good_exchanges);
-
-	free_trusts(trusts, config->trust_count);
-	free_exchanges(exchanges, config->exchange_count);
-	return good_trusts && good_exchanges;
-}
-
-static struct tls_context *context_of(struct generation *generation, struct tls_domain *const *domains, int prober,
-				      size_t trust, struct error *err)
-{
-	struct tls_context **context =
-		&generation->contexts[(size_t)prober * generation->config->trust_count + trust];
-
-	if (*context == NULL)
-		*context = tls_context_new(domains[prober], generation->trusts[trust], err);
-	return *context;
+	return outfit_check(config, report);
 }
 
 /* Targets to probers */
@@ -182,24 +112,6 @@ static void count_change(struct reload_summary *summary, const struct known *kno
 		summary->changed++;
 }
 
-static bool fill_plan(struct generation *generation, struct tls_domain *const *domains,
-		      const struct target_config *target, const struct watch *watch, struct plan *plan,
-		      struct report *report)
-{
-	struct error err;
-
-	plan_set(plan, target);
-	plan->target_id = watch->id;
-	plan->exchange = generation->exchanges[target->exchange];
-	plan->tls_in_exchange = plan->exchange != NULL && exchange_plan_starts_tls(plan->exchange);
-	if (!target->tls)
-		return true;
-	plan->tls = context_of(generation, domains, watch->prober, target->trust, &err);
-	if (plan->tls == NULL)
-		report_add(report, false, target->where, target->name, "%s", err.text);
-	return plan->tls != NULL;
-}
-
 /* The same name goes to the same prober in every generation. */
 static int prober_of(const struct target_config *target, size_t prober_count)
 {
@@ -224,8 +136,7 @@ static void count_shares(struct generation *generation)
 	}
 }
 
-static bool deal_targets(struct generation *generation, struct tls_domain *const *domains,
-			 const struct generation *previous, struct report *report)
+static bool deal_targets(struct generation *generation, const struct generation *previous, struct report *report)
 {
 	const struct config *config = generation->config;
 	struct known *all;
@@ -243,7 +154,8 @@ static bool deal_targets(struct generation *generation, struct tls_domain *const
 		count_change(&generation->summary, known, target);
 		watch->id = known != NULL && known->config->identity == target->identity ? known->watch->id :
 											   generation->next_id++;
-		good = fill_plan(generation, domains, target, watch, plan, report) && good;
+		good = outfit_plan(generation->outfit, (size_t)watch->prober, i, plan, report) && good;
+		plan->target_id = watch->id;
 		if (known != NULL && known->watch->prober == watch->prober)
 			plan->previous = (int32_t)known->watch->index;
 		if (known != NULL)
@@ -266,12 +178,8 @@ struct generation *generation_build(struct config *config, struct tls_domain *co
 	generation->prober_count = domain_count;
 	generation->watches = mem_array(config->target_count + 1, sizeof(struct watch));
 	generation->assignments = mem_array(domain_count + 1, sizeof(struct assignment));
-	generation->contexts = mem_array(domain_count * config->trust_count + 1, sizeof(struct tls_context *));
-	bool good_trusts, good_exchanges;
-
-	generation->trusts = build_trusts(config, report, &good_trusts);
-	generation->exchanges = build_exchanges(config, report, &good_exchanges);
-	if (good_trusts && good_exchanges && deal_targets(generation, domains, previous, report))
+	generation->outfit = outfit_new(config, domains, domain_count, report);
+	if (generation->outfit != NULL && deal_targets(generation, previous, report))
 		return generation;
 	generation_free(generation);
 	return NULL;
@@ -281,15 +189,9 @@ void generation_free(struct generation *generation)
 {
 	if (generation == NULL)
 		return;
-	const size_t trust_count = generation->config->trust_count;
-
-	for (size_t i = 0; i < generation->prober_count * trust_count; i++)
-		tls_context_free(generation->contexts[i]);
+	outfit_free(generation->outfit);
 	for (size_t i = 0; i < generation->prober_count; i++)
 		free(generation->assignments[i].plans);
-	free_trusts(generation->trusts, trust_count);
-	free_exchanges(generation->exchanges, generation->config->exchange_count);
-	free(generation->contexts);
 	free(generation->assignments);
 	free(generation->watches);
 	config_free(generation->config);
@@ -423,6 +325,7 @@ struct config_env loader_env(bool lenient)
 	return (struct config_env){
 		.variable = variable,
 		.credentials_directory = getenv("CREDENTIALS_DIRECTORY"),
+		.check_ciphers = outfit_check_ciphers,
 		.lenient = lenient,
 	};
 }

@@ -15,7 +15,6 @@
 #include "lib/base/error.h"
 #include "lib/config/config.h"
 #include "lib/io/tls.h"
-#include "lib/proto/exchange.h"
 
 /* Where a target of the configuration is probed. */
 struct watch {
@@ -34,10 +33,7 @@ struct generation {
 	struct watch *watches;   /* by index of config->targets */
 	struct assignment *assignments; /* by prober */
 	size_t prober_count;
-	struct tls_trust **trusts;      /* by index of config->trust */
-	struct exchange_plan **exchanges; /* by index of config->exchanges, so a target's is exchanges[target->exchange];
-					     NULL: none */
-	struct tls_context **contexts;  /* [prober * trust_count + trust]; NULL where no target needs it */
+	struct outfit *outfit;
 	uint32_t next_id;
 	struct reload_summary summary;  /* against the previous generation */
 };

@@ -82,6 +82,8 @@ bool view_has_check(const struct target_config *config, enum check check)
 		return rules->latency_warning_us > 0 || rules->latency_critical_us > 0;
 	case CHECK_CERTIFICATE:
 		return config->tls && rules->certificate;
+	case CHECK_TLS:
+		return config->tls && rules->tls_required;
 	default:
 		return false;
 	}
@@ -273,7 +275,42 @@ void view_self(struct json_writer *w, const struct view_self *self)
 	json_array_end(w);
 }
 
-char *view_certificate(const struct tls_facts *facts)
+static void write_certificates(struct json_writer *w, const char *key, const struct certificate_facts *chain,
+			       size_t count)
+{
+	char fingerprint[2 * FINGERPRINT_BYTES + 1];
+
+	json_key(w, key);
+	json_array(w);
+	for (size_t i = 0; i < count; i++) {
+		const struct certificate_facts *certificate = &chain[i];
+
+		json_object(w);
+		json_key_string(w, "subject", certificate->subject);
+		json_key_string(w, "issuer", certificate->issuer);
+		json_key_string(w, "serial", certificate->serial);
+		json_key(w, "sans");
+		json_array(w);
+		for (size_t j = 0; j < certificate->san_count; j++)
+			json_string(w, certificate->sans[j]);
+		json_array_end(w);
+		json_key_int(w, "san_total", (int64_t)certificate->san_total);
+		json_key_time(w, "not_before", certificate->not_before_unix_s * US_PER_S);
+		json_key_time(w, "not_after", certificate->not_after_unix_s * US_PER_S);
+		json_key_string(w, "key", certificate->key);
+		json_key_int(w, "key_bits", certificate->key_bits);
+		json_key_int(w, "strength_bits", certificate->strength_bits);
+		json_key_string(w, "signature", certificate->signature);
+		json_key_bool(w, "ca", certificate->ca);
+		json_key_bool(w, "self_signed", certificate->self_signed);
+		str_hex(certificate->fingerprint, FINGERPRINT_BYTES, fingerprint);
+		json_key_string(w, "fingerprint", fingerprint);
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
+char *view_certificate(const struct tls_facts *facts, const struct certificate *certificate)
 {
 	struct str text = { 0 };
 	struct json_writer w;
@@ -282,27 +319,60 @@ char *view_certificate(const struct tls_facts *facts)
 	json_object(&w);
 	json_key_string(&w, "version", facts->version);
 	json_key_string(&w, "cipher", facts->cipher);
-	json_key(&w, "chain");
-	json_array(&w);
-	for (size_t i = 0; i < facts->chain_count; i++) {
-		const struct certificate_facts *certificate = &facts->chain[i];
-
-		json_object(&w);
-		json_key_string(&w, "subject", certificate->subject);
-		json_key_string(&w, "issuer", certificate->issuer);
-		json_key_string(&w, "serial", certificate->serial);
-		json_key(&w, "sans");
-		json_array(&w);
-		for (size_t j = 0; j < certificate->san_count; j++)
-			json_string(&w, certificate->sans[j]);
-		json_array_end(&w);
-		json_key_time(&w, "not_before", certificate->not_before_unix_s * US_PER_S);
-		json_key_time(&w, "not_after", certificate->not_after_unix_s * US_PER_S);
-		json_key_string(&w, "key", certificate->key);
-		json_key_string(&w, "signature", certificate->signature);
-		json_object_end(&w);
-	}
-	json_array_end(&w);
+	json_key_string(&w, "group", facts->group);
+	json_key_string(&w, "alpn", facts->alpn);
+	json_key_bool(&w, "client_certificate_asked", facts->asked);
+	json_key_string(&w, "verify", facts->verify_text);
+	json_key_string(&w, "weak", facts->weak_text);
+	json_key_string(&w, "staple", facts->staple_text);
+	json_key_string(&w, "required", facts->tls_text);
+	json_key_string(&w, "weak_leaf", reason_name(certificate->weak_leaf));
+	json_key_string(&w, "weak_chain", reason_name(certificate->weak_chain));
+	json_key_string(&w, "revocation", reason_name(certificate->revocation));
+	json_key_int(&w, "chain_total", (int64_t)facts->chain_total);
+	write_certificates(&w, "chain", facts->chain, facts->chain_count);
+	write_certificates(&w, "verified", facts->verified, facts->verified_count);
 	json_object_end(&w);
 	return str_take(&text);
+}
+
+static void read_reason(const struct json *object, const char *key, enum reason *reason)
+{
+	if (!reason_parse(json_get_string(object, key), reason))
+		*reason = REASON_OK;
+}
+
+static struct traits *read_traits(const struct json *leaf, int64_t not_before_unix_s)
+{
+	char *sans[FACT_SAN_MAX];
+	struct certificate_facts facts = {
+		.subject = (char *)json_get_string(leaf, "subject"),
+		.issuer = (char *)json_get_string(leaf, "issuer"),
+		.strength_bits = (int)json_get_int(leaf, "strength_bits", 0),
+		.not_before_unix_s = not_before_unix_s,
+		.sans = sans,
+	};
+	const struct json *list = json_get(leaf, "sans");
+
+	if (facts.subject == NULL || facts.issuer == NULL)
+		return NULL;
+	for (size_t i = 0; i < json_size(list) && facts.san_count < FACT_SAN_MAX; i++) {
+		sans[facts.san_count] = (char *)json_text(json_at(list, i));
+		facts.san_count += sans[facts.san_count] != NULL;
+	}
+	facts.san_total = (size_t)json_get_int(leaf, "san_total", (int64_t)facts.san_count);
+	return traits_new(&facts);
+}
+
+struct traits *view_read_certificate(const char *text, struct certificate *certificate)
+{
+	struct error err;
+	struct json *root = text != NULL ? json_parse(text, strlen(text), &err) : NULL;
+	struct traits *traits = read_traits(json_at(json_get(root, "chain"), 0), certificate->not_before_unix_s);
+
+	read_reason(root, "weak_leaf", &certificate->weak_leaf);
+	read_reason(root, "weak_chain", &certificate->weak_chain);
+	read_reason(root, "revocation", &certificate->revocation);
+	json_free(root);
+	return traits;
 }

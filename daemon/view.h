@@ -52,7 +52,9 @@ void view_target(struct json_writer *w, const struct watched *watched,
 		 const struct incident *const incidents[CHECK_COUNT], int64_t now_unix_us);
 void view_counts(struct json_writer *w, const struct view_counts *counts);
 void view_self(struct json_writer *w, const struct view_self *self);
-/* What is kept of a certificate. The caller frees. */
-char *view_certificate(const struct tls_facts *facts);
+/* What is kept of a certificate beside its row. The caller frees. */
+char *view_certificate(const struct tls_facts *facts, const struct certificate *certificate);
+/* The way back, for a verdict and a comparison; NULL if it cannot be read. The caller: traits_free(). */
+struct traits *view_read_certificate(const char *text, struct certificate *certificate);
 
 #endif

@@ -72,6 +72,11 @@ static const char *variable(const char *name, void *arg)
 	return strcmp(name, "LIST") == 0 ? "[a, b]" : NULL;
 }
 
+static bool check_ciphers(const char *text, struct error *err)
+{
+	return strstr(text, "NONSENSE") == NULL || error_set(err, "no such cipher");
+}
+
 /* The report, a line each, without the directory's name. */
 static char *report_text(struct report *report)
 {
@@ -98,7 +103,8 @@ static struct config *load(bool lenient, char **text)
 {
 	AUTO(string) char *file = path_of("portbell.yaml");
 	AUTO(string) char *credentials = path_of("credentials");
-	struct config_env env = { .variable = variable, .credentials_directory = credentials, .lenient = lenient };
+	struct config_env env = { .variable = variable, .credentials_directory = credentials,
+				  .check_ciphers = check_ciphers, .lenient = lenient };
 	struct report report = { 0 };
 	struct config *config = config_load(file, &env, &report);
 
@@ -397,6 +403,28 @@ static const struct row mistakes[] = {
 	{ TARGET("tls: {server_name: 'a b'}"),
 	  ONE("3:22: targets[0].tls.server_name: neither a host name nor an IP address") },
 	{ TARGET("tls: {ca_file: []}"), ONE("3:18: targets[0].tls.ca_file: is an empty list") },
+	{ TARGET("tls: {client_certificate_file: absent.pem}"),
+	  ONE("3:34: targets[0].tls.client_certificate_file: absent.pem: No such file or directory") },
+	{ TARGET("tls: {client_key_file: ca.pem}"),
+	  ONE("3:26: targets[0].tls.client_key_file: needs client_certificate_file or "
+	      "client_certificate_credential") },
+	{ TARGET("tls: {client_certificate_file: ca.pem, client_key_credential: a/b}"),
+	  ONE("3:65: targets[0].tls.client_key_credential: a credential has a name, not a path") },
+	{ TARGET("tls: {max_version: tls13}"),
+	  ONE("3:22: targets[0].tls.max_version: must be one of 1.0, 1.1, 1.2, 1.3") },
+	{ TARGET("tls: {ciphers: NONSENSE}"), ONE("3:18: targets[0].tls.ciphers: no such cipher") },
+	{ TARGET("tls: {alpn: []}"), ONE("3:15: targets[0].tls.alpn: is an empty list") },
+	{ TARGET("tls: {require: on}"), ONE("3:18: targets[0].tls.require: must be off or a map of keys") },
+	{ TARGET("tls: {require: {versoin: 1.2}}"),
+	  ONE("3:19: targets[0].tls.require.versoin: unknown key (did you mean \"version\"?)") },
+	{ TARGET("tls: {require: {version: 2}}"),
+	  ONE("3:28: targets[0].tls.require.version: must be one of 1.0, 1.1, 1.2, 1.3") },
+	{ TARGET("tls: {require: {level: unknown}}"),
+	  ONE("3:26: targets[0].tls.require.level: must be one of warning, critical") },
+	{ TARGET("tls: {max_version: 1.2, require: {version: 1.3}}"),
+	  ONE("3:36: targets[0].tls.require: a version above max_version cannot be agreed on") },
+	{ TARGET("tls: {alpn: [h2], require: {alpn: http/1.1}}"),
+	  ONE("3:30: targets[0].tls.require: \"http/1.1\" is not among what tls.alpn offers") },
 	{ TARGET("latency: on"), ONE("3:12: targets[0].latency: must be off or a map of keys") },
 	{ TARGET("latency: {warning: 300}"),
 	  ONE("3:22: targets[0].latency.warning: a duration needs a unit: write 300s if seconds are meant (ms "
@@ -440,6 +468,23 @@ static const struct row mistakes[] = {
 	      "(ms s m h d w y)") },
 	{ TARGET("certificate: {warning: 3d}"),
 	  ONE("3:26: targets[0].certificate.warning: warning must not come later than critical: give both") },
+	{ TARGET("certificate: {issuer: [a, b]}"),
+	  ONE("3:25: targets[0].certificate.issuer: must be a single value, not a list (a text that begins with "
+	      "\"[\" needs quotes)") },
+	{ TARGET("tls: {require: {group: ''}}"), ONE("3:26: targets[0].tls.require.group: has no value") },
+	{ TARGET("certificate: {revocation: on}"),
+	  ONE("3:29: targets[0].certificate.revocation: must be one of off, staple") },
+	{ TARGET("certificate: {changes: some}"),
+	  ONE("3:26: targets[0].certificate.changes: must be one of unusual, all, ignore") },
+	{ TARGET("certificate: {pins: []}"), ONE("3:23: targets[0].certificate.pins: must have 1 to 32 entries") },
+	{ TARGET("certificate: {pins: sha256//AAAA}"), 
+	  ONE("3:23: targets[0].certificate.pins: a pin is sha256// and the base64 of the 32 bytes of a public "
+	      "key's SHA-256") },
+	{ TARGET("certificate: {pins: [sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=, 'sha1//xxxx']}"),
+	  ONE("3:78: targets[0].certificate.pins[1]: a pin is sha256// and the base64 of the 32 bytes of a public "
+	      "key's SHA-256") },
+	{ TARGET("certificate: {weak: unknown}"),
+	  ONE("3:23: targets[0].certificate.weak: must be one of ok, warning, critical") },
 	{ TARGET("certificate: {scope: root}"),
 	  ONE("3:24: targets[0].certificate.scope: must be one of chain, leaf") },
 	{ TARGET("alert: off"), ONE("3:10: targets[0].alert: must be a map of keys") },
@@ -652,6 +697,7 @@ START_TEST(gives_a_target_its_defaults)
 	ck_assert_int_eq(target->rules.latency_phase, PHASE_TOTAL);
 	ck_assert_int_eq(target->rules.latency_after, 5);
 	ck_assert(target->rules.certificate && !target->rules.certificate_leaf_only);
+	ck_assert_int_eq(target->rules.certificate_weak, LEVEL_WARNING);
 	ck_assert_int_eq(target->rules.certificate_warning.percent, 25);
 	ck_assert_int_eq(target->rules.certificate_warning.left_s, INT64_C(21) * 86400);
 	ck_assert_int_eq(target->rules.certificate_critical.percent, 10);
@@ -695,6 +741,16 @@ static char *describe(const struct target_config *target)
 		str_add(&text, " exchange");
 	for (size_t i = 0; i < target->label_count; i++)
 		str_addf(&text, " %s=%s", target->labels[i].name, target->labels[i].value);
+	if (target->tls && (target->ciphers != NULL || target->max_version != TLS_1_3))
+		str_addf(&text, " 1.%d:%s", (int)target->max_version, target->ciphers);
+	for (size_t i = 0; i < target->alpn_count; i++)
+		str_addf(&text, " alpn:%s", target->alpn[i]);
+	for (size_t i = 0; i < target->pin_count; i++)
+		str_addf(&text, " pin:%02x", target->pins[i][0]);
+	if (target->rules.tls_required)
+		str_addf(&text, " must:1.%d,%s,%s", (int)target->require.version,
+			 target->require.alpn != NULL ? target->require.alpn : "any",
+			 level_name(target->rules.tls_level));
 	return str_take(&text);
 }
 
@@ -739,6 +795,19 @@ static const struct {
 	{ "an empty map means on", "", "", "tls: {}", "30s tls/full 0ms/total cert" },
 	{ "certificate off", "certificate: {scope: leaf}", "", "certificate: off",
 	  "30s tcp/full 0ms/total no-cert" },
+	{ "requirements merge, and what is required is offered",
+	  "tls: {require: {version: 1.2, level: critical}}", "",
+	  "tls: {require: {alpn: h2}}", "30s tls/full 0ms/total cert alpn:h2 must:1.2,h2,critical" },
+	{ "a dialogue that begins TLS offers all of it", "", "", "exchange: [{starttls: now}]",
+	  "30s tls/full 0ms/total cert exchange" },
+	{ "requirements off", "tls: {require: {version: 1.2}}", "", "tls: {require: off}",
+	  "30s tls/full 0ms/total cert" },
+	{ "what is offered", "tls: {alpn: [h2, spdy/3], max_version: 1.2}", "",
+	  "tls: {alpn: imap, ciphers: 'ECDHE:@x'}",
+	  "30s tls/full 0ms/total cert 1.2:ECDHE:@x alpn:imap" },
+	{ "pins replace", "certificate: {pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}", "",
+	  "certificate: {pins: [sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=]}",
+	  "30s tcp/full 0ms/total cert pin:00" },
 	{ "certificate on again", "certificate: off", "", "certificate: on", "30s tcp/full 0ms/total cert" },
 	{ "labels merge", "labels: {a: 1, b: 2}", "p: {labels: {b: 3}}", "profile: p, labels: {c: 4}",
 	  "30s tcp/full 0ms/total cert c=4 b=3 a=1" },
@@ -1385,7 +1454,9 @@ static const char rich[] =
 	"defaults: {interval: 1m, labels: {env: prod}}\n"
 	"profiles:\n"
 	"  https: {tls: on, latency: {warning: 800ms, phase: connect},\n"
-	"    certificate: {warning: 30d, critical: [7d, 5%]}}\n"
+	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all,\n"
+	"      revocation: staple, issuer: '^R[0-9]$',\n"
+	"      pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}}\n"
 	"targets:\n"
 	"- www.example.com:80\n"
 	"- name: \"shop \\\"x\\\" \xc3\xa9 \\\\ # ${LIST}\"\n"
@@ -1397,7 +1468,10 @@ static const char rich[] =
 	"    The shop's front door\n"
 	"    - second line: $${y}\n"
 	"  runbook: https://wiki.example.com/shop?a=b&c=d\n"
-	"  tls: {ca_file: [ca.pem, password], verify: chain}\n"
+	"  tls: {ca_file: [ca.pem, password], verify: chain, client_certificate_file: ca.pem,\n"
+	"    client_key_file: password, client_key_password_file: password, max_version: 1.3,\n"
+	"    ciphers: 'ECDHE:!RC4', alpn: [h2, b],\n"
+	"    require: {version: 1.2, alpn: h2, level: critical}}\n"
 	"  send_to: [mail]\n"
 	"- {address: '[2001:db8::1]:993', tls: off, latency: off, certificate: off, send_to: [],\n"
 	"  alert: {after: 1}}\n"

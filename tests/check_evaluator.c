@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/mem.h"
+#include "lib/base/str.h"
 #include "lib/eval/evaluator.h"
 
 enum { START_S = 1700000000, EVERY_S = 30 };
@@ -247,6 +249,58 @@ START_TEST(test_latency_of_a_phase_and_without_thresholds)
 }
 END_TEST
 
+/* + as required, v another version, a another protocol, . no handshake. Levels: o, w. */
+struct tls_row {
+	const char *what;
+	const char *probes;
+	const char *levels;
+	const char *changes; /* v and a: opened or changed with that reason, o: ended */
+};
+
+static const struct tls_row tls_rows[] = {
+	{ "as required", "+++", "ooo", "" },
+	{ "third in a row", "+vvvv", "oooww", "v" },
+	{ "two are not three", "vv+vv+", "oooooo", "" },
+	{ "a failed handshake says nothing", "vv..v", "oooow", "v" },
+	{ "two successes end it", "vvv+v++", "oowwwwo", "vo" },
+	{ "another reason is noted", "vvvaa", "oowww", "va" },
+};
+
+START_TEST(test_tls)
+{
+	const struct tls_row *row = &tls_rows[_i];
+	struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	char levels[32] = "", told[32] = "";
+	size_t told_count = 0;
+
+	rules.certificate = false;
+	rules.tls_required = true;
+	rules.tls_level = LEVEL_WARNING;
+	for (size_t i = 0; row->probes[i] != '\0'; i++) {
+		struct result result;
+		struct changes changes;
+
+		probe('+', i, &result);
+		result.certificate.agreed = row->probes[i] != '.';
+		result.certificate.tls = row->probes[i] == 'v' ? REASON_TLS_VERSION :
+					 row->probes[i] == 'a' ? REASON_TLS_ALPN :
+								 REASON_OK;
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		levels[i] = "ow?C"[standing.checks[CHECK_TLS].level];
+		for (size_t j = 0; j < changes.count; j++)
+			if (changes.list[j].check == CHECK_TLS)
+				told[told_count++] = changes.list[j].reason == REASON_TLS_VERSION ? 'v' :
+						     changes.list[j].reason == REASON_TLS_ALPN	  ? 'a' :
+												    'o';
+	}
+	ck_assert_msg(strcmp(levels, row->levels) == 0, "%s: %s gives %s, not %s", row->what, row->probes, levels,
+		      row->levels);
+	ck_assert_msg(strcmp(told, row->changes) == 0, "%s: %s tells %s, not %s", row->what, row->probes, told,
+		      row->changes);
+}
+END_TEST
+
 /* Certificates */
 
 struct bound_row {
@@ -316,6 +370,184 @@ START_TEST(test_certificate_chain_and_verdict)
 	certificate.verdict = REASON_CERT_HOSTNAME;
 	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_CRITICAL);
 	ck_assert_int_eq(reason, REASON_CERT_HOSTNAME);
+}
+END_TEST
+
+struct finding_row {
+	const char *what;
+	enum reason verdict;
+	enum reason weak_leaf;
+	enum reason weak_chain;
+	int64_t left_days;
+	int64_t chain_left_days;
+	bool leaf_only;
+	enum level weak;
+	enum level level;
+	enum reason reason;
+};
+
+#define OK REASON_OK
+#define WEAK REASON_CERT_WEAK_KEY
+#define SHA1 REASON_CERT_WEAK_SIGNATURE
+
+/* Of ninety days, with an authority of years. */
+static const struct finding_row finding_rows[] = {
+	{ "nothing", OK, OK, OK, 80, 400, false, LEVEL_WARNING, LEVEL_OK, OK },
+	{ "a weak key is a warning", OK, WEAK, OK, 80, 400, false, LEVEL_WARNING, LEVEL_WARNING, WEAK },
+	{ "or critical", OK, WEAK, OK, 80, 400, false, LEVEL_CRITICAL, LEVEL_CRITICAL, WEAK },
+	{ "or all the same", OK, WEAK, SHA1, 80, 400, false, LEVEL_OK, LEVEL_OK, OK },
+	{ "a weak authority", OK, OK, SHA1, 80, 400, false, LEVEL_WARNING, LEVEL_WARNING, SHA1 },
+	{ "is not the leaf", OK, OK, SHA1, 80, 400, true, LEVEL_WARNING, LEVEL_OK, OK },
+	{ "the leaf comes first", OK, WEAK, SHA1, 80, 400, false, LEVEL_WARNING, LEVEL_WARNING, WEAK },
+	{ "expiring comes before weak", OK, WEAK, OK, 20, 400, false, LEVEL_WARNING, LEVEL_WARNING,
+	  REASON_CERT_EXPIRING },
+	{ "but not before worse", OK, WEAK, OK, 20, 400, false, LEVEL_CRITICAL, LEVEL_CRITICAL, WEAK },
+	{ "what clients refuse comes first", REASON_CERT_UNTRUSTED, WEAK, OK, 5, 400, false, LEVEL_CRITICAL,
+	  LEVEL_CRITICAL, REASON_CERT_UNTRUSTED },
+	{ "an expired authority has expired", OK, OK, OK, 80, -1, false, LEVEL_WARNING, LEVEL_CRITICAL,
+	  REASON_CERT_EXPIRED },
+	{ "an authority that ends", OK, OK, OK, 80, 5, false, LEVEL_WARNING, LEVEL_CRITICAL,
+	  REASON_CERT_EXPIRING },
+};
+
+START_TEST(test_revocation)
+{
+	const struct rules rules = ordinary_rules();
+	struct certificate certificate = certificate_of(1, 90, 80 * 24);
+	enum reason reason;
+
+	certificate.revocation = REASON_CERT_REVOKED;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_CRITICAL);
+	ck_assert_int_eq(reason, REASON_CERT_REVOKED);
+	certificate.revocation = REASON_CERT_REVOCATION_UNKNOWN;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_WARNING);
+	ck_assert_int_eq(reason, REASON_CERT_REVOCATION_UNKNOWN);
+	certificate = certificate_of(1, 90, 20 * 24);
+	certificate.revocation = REASON_CERT_REVOCATION_UNKNOWN;
+	ck_assert_int_eq(evaluator_judge_certificate(&rules, &certificate, START_S, &reason), LEVEL_WARNING);
+	ck_assert_int_eq(reason, REASON_CERT_EXPIRING);
+}
+END_TEST
+
+START_TEST(test_the_worst_finding_decides)
+{
+	const struct finding_row *row = &finding_rows[_i];
+	struct rules rules = ordinary_rules();
+	struct certificate certificate = certificate_of(1, 90, row->left_days * 24);
+	enum reason reason;
+	enum level level;
+
+	rules.certificate_leaf_only = row->leaf_only;
+	rules.certificate_weak = row->weak;
+	certificate.verdict = row->verdict;
+	certificate.weak_leaf = row->weak_leaf;
+	certificate.weak_chain = row->weak_chain;
+	certificate.chain_not_after_unix_s = START_S + row->chain_left_days * S_PER_DAY;
+	level = evaluator_judge_certificate(&rules, &certificate, START_S, &reason);
+	ck_assert_msg(level == row->level && reason == row->reason, "%s: %s %s", row->what, level_name(level),
+		      reason_name(reason));
+}
+END_TEST
+
+/* Certificates that come one after the other, each "issuer bits begin names..."; what is told of each, "|" between. */
+struct change_row {
+	const char *what;
+	enum certificate_changes changes;
+	const char *shown[6];
+	const char *told;
+	const char *explained;
+};
+
+static const struct change_row change_rows[] = {
+	{ "the first one is no change", CHANGES_ALL, { "A 128 1 x.a" }, "-", "-" },
+	{ "a renewal is nothing unusual", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 x.a" }, "-|-", "-|-" },
+	{ "but one of all", CHANGES_ALL, { "A 128 1 x.a", "A 128 2 x.a" }, "-|another one from the same issuer",
+	  "-|-" },
+	{ "nobody is told", CHANGES_IGNORE, { "A 128 1 x.a", "B 80 0 y.a" }, "-|-", "-|-" },
+	{ "another issuer", CHANGES_UNUSUAL, { "A 128 1 x.a", "B 128 2 x.a" }, "-|another issuer",
+	  "-|issued by CN=B instead of CN=A" },
+	{ "is told once", CHANGES_UNUSUAL, { "A 128 1 x.a", "B 128 2 x.a", "A 128 1 x.a", "B 128 2 x.a" },
+	  "-|another issuer|-|-", NULL },
+	{ "and again when it has left the set", CHANGES_UNUSUAL,
+	  { "A 128 1 x.a", "B 128 2 x.a", "B 128 2 x.a", "A 128 1 x.a" },
+	  "-|another issuer|-|another issuer, an old certificate is back", NULL },
+	{ "a weaker key", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 112 2 x.a" }, "-|a weaker key",
+	  "-|a key of 112 bits of strength instead of 128" },
+	{ "a name lost", CHANGES_UNUSUAL, { "A 128 1 x.a y.a", "A 128 2 x.a" }, "-|a name lost",
+	  "-|no longer for y.a" },
+	{ "names lost", CHANGES_UNUSUAL, { "A 128 1 a b c d e f g", "A 128 2 g" }, "-|names lost",
+	  "-|no longer for a, b, c, d, e and 1 more" },
+	{ "a name gained", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 X.a y.a" }, "-|-", "-|-" },
+	{ "a wildcard covers one label", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 *.a", "A 128 3 *.b.a" },
+	  "-|-|a name lost", NULL },
+	{ "an old one is back", CHANGES_UNUSUAL, { "A 128 5 x.a", "A 128 2 x.a" },
+	  "-|an old certificate is back", NULL },
+	{ "everything at once", CHANGES_UNUSUAL, { "A 128 5 x.a", "B 80 2 y.a" },
+	  "-|another issuer, a weaker key, a name lost, an old certificate is back", NULL },
+	{ "two nodes: the new one is like one of them", CHANGES_UNUSUAL,
+	  { "A 128 1 x.a", "B 112 2 x.a y.a", "A 128 1 x.a", "B 112 3 x.a" },
+	  "-|another issuer, a weaker key|-|-", NULL },
+	{ "without facts nothing is unusual", CHANGES_UNUSUAL, { "A 128 1 x.a", "?" }, "-|-", "-|-" },
+	{ "but another one it is", CHANGES_ALL, { "A 128 1 x.a", "?" }, "-|another one from the same issuer",
+	  "-|-" },
+};
+
+/* NULL for "?". The caller: tls_facts_free(). */
+static struct tls_facts *facts_of(const char *text)
+{
+	struct tls_facts *facts = mem_new(struct tls_facts);
+	AUTO(string) char *words = mem_strdup(text);
+	char *rest = words;
+	const char *issuer = strsep(&rest, " ");
+	struct certificate_facts *leaf;
+	char *name;
+
+	if (strcmp(text, "?") == 0) {
+		free(facts);
+		return NULL;
+	}
+	facts->chain = mem_array(1, sizeof(*facts->chain));
+	facts->chain_count = 1;
+	leaf = facts->chain;
+	leaf->issuer = mem_printf("CN=%s", issuer);
+	leaf->subject = mem_strdup("CN=leaf");
+	leaf->strength_bits = atoi(strsep(&rest, " "));
+	leaf->not_before_unix_s = START_S + atoi(strsep(&rest, " ")) * S_PER_DAY;
+	leaf->sans = mem_array(10, sizeof(*leaf->sans));
+	while ((name = strsep(&rest, " ")) != NULL)
+		leaf->sans[leaf->san_count++] = mem_printf("DNS:%s", name);
+	leaf->san_total = leaf->san_count;
+	return facts;
+}
+
+START_TEST(test_changes_of_the_certificate)
+{
+	const struct change_row *row = &change_rows[_i];
+	struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	AUTO(str) struct str told = { 0 };
+	AUTO(str) struct str explained = { 0 };
+
+	rules.certificate_changes = row->changes;
+	for (size_t i = 0; i < 6 && row->shown[i] != NULL; i++) {
+		struct result result;
+		struct changes changes;
+
+		probe('+', i, &result);
+		result.certificate = certificate_of(0, 90, 80 * 24);
+		str_hex((const uint8_t *)row->shown[i], strlen(row->shown[i]) < 15 ? strlen(row->shown[i]) : 15,
+			(char *)result.certificate.fingerprint);
+		result.facts = facts_of(row->shown[i]);
+		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);
+		str_addf(&told, "%s%s", i > 0 ? "|" : "", changes.certificate_change ?: "-");
+		str_addf(&explained, "%s%s", i > 0 ? "|" : "", changes.certificate_explanation ?: "-");
+		changes_done(&changes);
+		result_done(&result);
+	}
+	ck_assert_msg(strcmp(told.data, row->told) == 0, "%s: %s", row->what, told.data);
+	ck_assert_msg(row->explained == NULL || strcmp(explained.data, row->explained) == 0, "%s: %s", row->what,
+		      explained.data);
+	standing_done(&standing);
 }
 END_TEST
 
@@ -427,7 +659,13 @@ int main(void)
 	tcase_add_loop_test(tests, test_latency, 0, ROWS(latency_rows));
 	tcase_add_test(tests, test_latency_of_a_phase_and_without_thresholds);
 	tcase_add_loop_test(tests, test_certificate_bounds, 0, ROWS(bound_rows));
+	tcase_add_loop_test(tests, test_tls, 0, (int)(sizeof(tls_rows) / sizeof(tls_rows[0])));
+	tcase_add_loop_test(tests, test_changes_of_the_certificate, 0,
+			    (int)(sizeof(change_rows) / sizeof(change_rows[0])));
+	tcase_add_test(tests, test_revocation);
 	tcase_add_test(tests, test_certificate_chain_and_verdict);
+	tcase_add_loop_test(tests, test_the_worst_finding_decides, 0,
+			    (int)(sizeof(finding_rows) / sizeof(finding_rows[0])));
 	tcase_add_loop_test(tests, test_certificate_set, 0, ROWS(set_rows));
 	tcase_add_test(tests, test_certificate_set_is_bounded);
 	tcase_add_test(tests, test_reset_keeps_levels_and_starts_rows_anew);

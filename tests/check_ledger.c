@@ -335,6 +335,44 @@ START_TEST(test_one_certificate_opens_once_in_seven_days)
 }
 END_TEST
 
+static size_t waiting(struct world *world)
+{
+	struct store_state *state;
+	struct error err;
+	char path[128];
+	size_t count;
+
+	restart(world);
+	close_world(world);
+	snprintf(path, sizeof(path), "%s/state.db", world->directory);
+	world->store = store_open(path, fake.unix_us, &state, &err);
+	ck_assert_ptr_nonnull(world->store);
+	count = state->notice_count + state->message_count;
+	store_state_free(state);
+	store_close(world->store, 5000);
+	open_world(world);
+	return count;
+}
+
+START_TEST(test_news_is_told_without_an_incident)
+{
+	struct world *world = world_new();
+
+	ledger_notice_certificate(world->ledger, "shop", "another issuer", "issued by CN=B instead of CN=A");
+	ledger_notice_certificate(world->ledger, "shop", "a weaker key", NULL);
+	ledger_commit(world->ledger);
+	ck_assert_uint_eq(ledger_open_count(world->ledger), 0);
+	/* It is a warning: log hears of it, pager does not. It survives a restart, and leaves. */
+	ck_assert_uint_eq(waiting(world), 2);
+	pass(3);
+	settle(world);
+	ck_assert_uint_eq(waiting(world), 0);
+	change(world, "shop", CHECK_AVAILABILITY, LEVEL_CRITICAL, REASON_CONNECT_REFUSED);
+	ck_assert_int_eq(ledger_open_incident(world->ledger, "shop", CHECK_AVAILABILITY)->number, 1);
+	world_free(world);
+}
+END_TEST
+
 START_TEST(test_no_longer_watched)
 {
 	struct world *world = world_new();
@@ -401,6 +439,7 @@ int main(void)
 	tcase_add_test(tests, test_a_rise_tells_whom_the_new_level_concerns);
 	tcase_add_test(tests, test_restart_is_silent);
 	tcase_add_test(tests, test_reminders);
+	tcase_add_test(tests, test_news_is_told_without_an_incident);
 	tcase_add_test(tests, test_one_certificate_opens_once_in_seven_days);
 	tcase_add_test(tests, test_no_longer_watched);
 	tcase_add_test(tests, test_self);

@@ -63,6 +63,8 @@ static struct message_certificate certificate_until(int64_t after_s)
 	return (struct message_certificate){
 		.subject = "CN=shop.example.com", .issuer = "CN=Test CA", .not_before_unix_s = noon_s - 90 * DAY,
 		.not_after_unix_s = noon_s + 10 + after_s, .fingerprint = "00ff",
+		.key = "EC P-256", .signature = "ecdsa-with-SHA256", .chain = "CN=shop < CN=R3 < CN=Root",
+		.tls = "TLS 1.3, TLS_AES_256_GCM_SHA384, x25519, ALPN h2",
 	};
 }
 
@@ -174,6 +176,38 @@ START_TEST(title_without_an_incident)
 	AUTO(string) char *drill_title = message_title(drill);
 
 	ck_assert_str_eq(drill_title, "[TEST] shop: connection refused #412");
+}
+END_TEST
+
+START_TEST(news_of_a_certificate)
+{
+	struct message_certificate certificate = certificate_until(90 * DAY);
+	struct message_item items[] = { shop(), shop() };
+
+	for (size_t i = 0; i < 2; i++) {
+		items[i].incident = 0;
+		items[i].event = EVENT_NOTICE;
+		items[i].check = CHECK_CERTIFICATE;
+		items[i].level = LEVEL_WARNING;
+		items[i].reason = REASON_OK;
+		items[i].since_unix_us = 0;
+		items[i].detail = (char *)"certificate changed: another issuer";
+		items[i].certificate = &certificate;
+	}
+	certificate.changed = (char *)"issued by CN=R4 instead of CN=R3";
+	AUTO(message) struct message *one = message_of_one(&items[0]);
+	AUTO(string) char *title = message_title(one);
+	AUTO(string) char *text = message_text(one, one->created_unix_us);
+
+	ck_assert_str_eq(title, "Notice: shop: certificate changed: another issuer");
+	ck_assert_ptr_nonnull(strstr(text, "changed      issued by CN=R4 instead of CN=R3\n"));
+	ck_assert_ptr_null(strstr(text, "level"));
+	items[1].target = (char *)"mail";
+	AUTO(message) struct message *two = message_of(items, 2, false, 0);
+	AUTO(string) char *both = message_title(two);
+
+	ck_assert_msg(str_starts(both, "Notice: 2 targets"), "%s", both);
+	ck_assert_ptr_nonnull(strstr(both, ": certificates changed"));
 }
 END_TEST
 
@@ -347,6 +381,10 @@ START_TEST(text_tells_the_story)
 		"issuer       CN=Test CA\n"
 		"not before   2026-08-26 11:58:29 +0000\n"
 		"not after    2026-11-29 11:58:39 +0000 (in 5 d)\n"
+		"key          EC P-256\n"
+		"signature    ecdsa-with-SHA256\n"
+		"chain        CN=shop < CN=R3 < CN=Root\n"
+		"tls          TLS 1.3, TLS_AES_256_GCM_SHA384, x25519, ALPN h2\n"
 		"fingerprint  00ff\n";
 	struct message_certificate certificate;
 	struct label labels[2];
@@ -476,7 +514,8 @@ static size_t count_of(const char *text, const char *part)
 START_TEST(hostile_text_stays_text)
 {
 	struct label labels[] = { { hostile, hostile } };
-	struct message_certificate certificate = { hostile, hostile, INT64_MIN, INT64_MAX, hostile };
+	struct message_certificate certificate = { hostile, hostile, INT64_MIN, INT64_MAX, hostile,
+						   hostile, hostile, hostile, hostile, hostile };
 	struct message_item item = shop();
 	struct message_item tame = item;
 
@@ -623,6 +662,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, in_utc, NULL);
 	tcase_add_loop_test(tcase, title_of_one, 0, ROWS(titles));
 	tcase_add_test(tcase, title_without_an_incident);
+	tcase_add_test(tcase, news_of_a_certificate);
 	tcase_add_loop_test(tcase, title_of_a_digest, 0, ROWS(digests));
 	tcase_add_test(tcase, round_trip);
 	tcase_add_test(tcase, text_tells_the_story);

@@ -920,14 +920,14 @@ static void tls_world_init(struct tls_world *tls, const struct peer_step *script
 	tls_world_set_leaf(tls, -100, 10 * S_PER_DAY);
 	tls->domain = tls_domain_new(&err);
 	tls->trust = tls_trust_new(files, 1, &err);
-	tls->context = tls_context_new(tls->domain, tls->trust, &err);
+	tls->context = tls_context_new(tls->domain, tls->trust, NULL, &err);
 	ck_assert_ptr_nonnull(tls->context);
 	tls->peer = scripted_peer_new(tls->world.base, "127.0.0.1", 0, PEER_LISTENS, script);
 	scripted_peer_set_tls(tls->peer, tls->server);
 	address = scripted_peer_address(tls->peer);
 	tls->plan = plan_for(&address);
 	tls->plan.tls = tls->context;
-	tls->plan.wish = (struct tls_wish){ "shop.example.com", VERIFY_FULL };
+	tls->plan.wish = (struct tls_wish){ .server_name = "shop.example.com", .verify = VERIFY_FULL };
 }
 
 static void tls_world_auto(struct tls_world *tls)

@@ -294,7 +294,8 @@ static void use_tls(struct assignment *assignment, struct tls_context *context)
 {
 	for (size_t i = 0; i < assignment->count; i++) {
 		assignment->plans[i].tls = context;
-		assignment->plans[i].wish = (struct tls_wish){ "shop.example.com", VERIFY_FULL };
+		assignment->plans[i].wish =
+			(struct tls_wish){ .server_name = "shop.example.com", .verify = VERIFY_FULL };
 	}
 }
 
@@ -315,7 +316,7 @@ START_TEST(tls_on_two_probers)
 	scripted_peer_set_tls(peer, side.server);
 	address = scripted_peer_address(peer);
 	for (int i = 0; i < PROBERS; i++) {
-		contexts[i] = tls_context_new(prober_tls_domain(world.probers[i]), side.trust, &err);
+		contexts[i] = tls_context_new(prober_tls_domain(world.probers[i]), side.trust, NULL, &err);
 		ck_assert_ptr_nonnull(contexts[i]);
 		assignments[i] =
 			assignment_new(1, COUNT / PROBERS, (uint32_t)(i * COUNT / PROBERS), &address, false);
@@ -393,7 +394,7 @@ static int be_stopped(const struct address *address, const struct tls_side *side
 	int status;
 
 	world_init(&world, 1, 1000);
-	context = tls_context_new(prober_tls_domain(world.probers[0]), side->trust, &err);
+	context = tls_context_new(prober_tls_domain(world.probers[0]), side->trust, NULL, &err);
 	assignment = assignment_new(1, 20, 0, address, false);
 	use_tls(&assignment, context);
 	prober_post_targets(world.probers[0], &assignment);

@@ -13,179 +13,15 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 #include "lib/io/tls.h"
+#include "lib/proto/expect.h"
 #include "tests/make_cert.h"
-
-#define ROWS(table) (int)(sizeof(table) / sizeof(*(table)))
-
-enum { TURNS_MAX = 1000000 };
-
-static const int64_t noon = INT64_C(1795435200); /* 2026-11-23 */
-static const int64_t day = 86400;
-
-AUTO_DEFINE(facts, struct tls_facts *, tls_facts_free)
-
-/* What all tests share: a root, an intermediate, the file that holds the root. */
-struct world {
-	char directory[64];
-	char root_file[96];
-	struct made root;
-	struct made between;
-	struct made stranger; /* a root nobody trusts */
-	struct tls_domain *domain;
-	struct tls_trust *trust;
-	struct tls_context *context;
-};
-
-static struct made make_ca(const char *cn, const struct made *issuer, int64_t not_after_unix_s)
-{
-	return make_cert(&(struct cert_plan){ .cn = cn, .issuer = issuer, .ca = true,
-					      .not_before_unix_s = noon - 100 * day,
-					      .not_after_unix_s = not_after_unix_s });
-}
-
-static void world_init(struct world *world)
-{
-	const struct made *roots[] = { &world->root };
-	const char *files[] = { world->root_file };
-	struct error err;
-
-	*world = (struct world){ .directory = "/tmp/check_tls.XXXXXX" };
-	ck_assert_ptr_nonnull(mkdtemp(world->directory));
-	snprintf(world->root_file, sizeof(world->root_file), "%s/root.pem", world->directory);
-	world->root = make_ca("Root", NULL, noon + 3000 * day);
-	world->between = make_ca("Between", &world->root, noon + 1000 * day);
-	world->stranger = make_ca("Stranger", NULL, noon + 3000 * day);
-	made_write_pem(roots, 1, world->root_file);
-	world->domain = tls_domain_new(&err);
-	world->trust = tls_trust_new(files, 1, &err);
-	ck_assert_ptr_nonnull(world->domain);
-	ck_assert_msg(world->trust != NULL, "%s", err.text);
-	world->context = tls_context_new(world->domain, world->trust, &err);
-	ck_assert_ptr_nonnull(world->context);
-}
-
-static void world_auto(struct world *world)
-{
-	tls_context_free(world->context);
-	tls_trust_free(world->trust);
-	tls_domain_free(world->domain);
-	made_done(&world->root);
-	made_done(&world->between);
-	made_done(&world->stranger);
-	unlink(world->root_file);
-	rmdir(world->directory);
-}
-
-static struct made make_leaf(const struct made *issuer, const char *sans)
-{
-	return make_cert(&(struct cert_plan){ .cn = "leaf", .issuer = issuer, .sans = sans,
-					      .not_before_unix_s = noon - 10 * day,
-					      .not_after_unix_s = noon + 80 * day });
-}
-
-/* A server at the other end of a socket pair, moved on by hand. */
-struct peer {
-	SSL_CTX *ctx;
-	SSL *ssl;
-	int near; /* the client's end */
-	int far;
-};
-
-static void pair_open(int pair[2])
-{
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-}
-
-/* Shown in order: the leaf first; NULL entries are left out. */
-static void peer_init(struct peer *peer, const struct made *leaf, const struct made *const *others, size_t count)
-{
-	int pair[2];
-
-	pair_open(pair);
-	peer->near = pair[0];
-	peer->far = pair[1];
-	peer->ctx = SSL_CTX_new(TLS_server_method());
-	SSL_CTX_set_security_level(peer->ctx, 0);
-	SSL_CTX_set_min_proto_version(peer->ctx, TLS1_VERSION);
-	SSL_CTX_set_max_cert_list(peer->ctx, 1 << 24);
-	ck_assert_int_eq(SSL_CTX_use_certificate(peer->ctx, leaf->x509), 1);
-	ck_assert_int_eq(SSL_CTX_use_PrivateKey(peer->ctx, leaf->key), 1);
-	/* Else OpenSSL would complete the chain by itself. */
-	SSL_CTX_set_mode(peer->ctx, SSL_MODE_NO_AUTO_CHAIN);
-	for (size_t i = 0; i < count; i++) {
-		if (others[i] != NULL)
-			ck_assert_int_eq(SSL_CTX_add1_chain_cert(peer->ctx, others[i]->x509), 1);
-	}
-}
-
-static void peer_listen(struct peer *peer)
-{
-	peer->ssl = SSL_new(peer->ctx);
-	SSL_set_fd(peer->ssl, peer->far);
-	SSL_set_accept_state(peer->ssl);
-}
-
-static void peer_auto(struct peer *peer)
-{
-	SSL_free(peer->ssl);
-	SSL_CTX_free(peer->ctx);
-	if (peer->near >= 0)
-		close(peer->near);
-	if (peer->far >= 0)
-		close(peer->far);
-}
-
-/* Client and server in turns until the client is through. */
-static enum tls_step shake(struct tls_session *session, struct peer *peer, int64_t now_unix_s)
-{
-	for (int turn = 0; turn < TURNS_MAX; turn++) {
-		enum tls_step step = tls_session_handshake(session, now_unix_s);
-
-		ck_assert_uint_eq(ERR_peek_error(), 0);
-		if (step == TLS_STEP_DONE || step == TLS_STEP_FAILED)
-			return step;
-		ERR_clear_error();
-		SSL_do_handshake(peer->ssl);
-		ERR_clear_error();
-	}
-	ck_abort_msg("the handshake does not end");
-	return TLS_STEP_FAILED;
-}
-
-static struct tls_session *session_open(struct tls_context *context, int fd, const struct tls_wish *wish)
-{
-	struct error err = { 0 };
-	struct tls_session *session = tls_session_new(context, fd, wish, &err);
-
-	ck_assert_msg(session != NULL, "%s", err.text);
-	return session;
-}
-
-/* One handshake with a fresh server that must be done; the verdict. */
-static struct certificate probe(struct tls_context *context, const struct made *leaf, const struct made *between,
-				const struct tls_wish *wish, int64_t now_unix_s)
-{
-	__attribute__((cleanup(peer_auto))) struct peer peer = { 0 };
-	struct tls_session *session;
-	struct certificate certificate;
-
-	peer_init(&peer, leaf, &between, 1);
-	peer_listen(&peer);
-	session = session_open(context, peer.near, wish);
-	ck_assert_int_eq(shake(session, &peer, now_unix_s), TLS_STEP_DONE);
-	tls_session_certificate(session, &certificate);
-	tls_session_goodbye(session);
-	tls_session_free(session);
-	ck_assert(certificate.present);
-	return certificate;
-}
-
-static const struct tls_wish shop = { "shop.example.com", VERIFY_FULL };
+#include "tests/tls_world.h"
 
 /* Versions, facts */
 
@@ -225,6 +61,9 @@ START_TEST(a_good_server_of_each_version)
 	ck_assert_int_eq(certificate.chain_not_after_unix_s, noon + 1000 * day);
 	facts = tls_session_facts(session);
 	ck_assert_str_eq(facts->version, version_rows[_i].shown);
+	ck_assert_str_eq(facts->group, "x25519");
+	ck_assert_ptr_null(facts->alpn);
+	ck_assert(!facts->asked);
 	ck_assert_int_eq(strncmp(facts->cipher, "TLS_", 4), 0);
 	ck_assert_ptr_null(facts->verify_text);
 	ck_assert_uint_eq(facts->chain_count, 2);
@@ -267,7 +106,7 @@ START_TEST(the_name_is_asked_for_and_verified)
 	AUTO(peer) struct peer peer = { 0 };
 	AUTO(made) struct made leaf = { 0 };
 	AUTO(facts) struct tls_facts *facts = NULL;
-	const struct tls_wish wish = { sni_rows[_i].server_name, VERIFY_FULL };
+	const struct tls_wish wish = { .server_name = sni_rows[_i].server_name, .verify = VERIFY_FULL };
 	struct certificate certificate;
 	struct tls_session *session;
 	char seen[300] = "";
@@ -293,7 +132,7 @@ START_TEST(a_name_too_long_is_refused)
 {
 	AUTO(world) struct world world;
 	char name[400];
-	const struct tls_wish wish = { name, VERIFY_FULL };
+	const struct tls_wish wish = { .server_name = name, .verify = VERIFY_FULL };
 	struct error err = { 0 };
 
 	memset(name, 'a', sizeof(name) - 1);
@@ -301,6 +140,301 @@ START_TEST(a_name_too_long_is_refused)
 	world_init(&world);
 	ck_assert_ptr_null(tls_session_new(world.context, 0, &wish, &err));
 	ck_assert_str_ne(err.text, "");
+}
+END_TEST
+
+/* What is offered, and what must have been agreed on */
+
+static int pick_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_bytes, const unsigned char *in,
+		     unsigned int in_bytes, void *arg)
+{
+	unsigned char *picked = NULL;
+
+	(void)ssl;
+	if (SSL_select_next_proto(&picked, out_bytes, arg, (unsigned int)strlen(arg), in, in_bytes) !=
+	    OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_NOACK;
+	*out = picked;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static const struct agreed_row {
+	const char *what;
+	enum tls_version server_max;
+	const char *server_alpn; /* as on the wire; NULL: it knows none */
+	enum tls_version max;
+	const char *ciphers;
+	const char *alpn;        /* offered; NULL: none */
+	struct tls_requirement require; /* its expressions are compiled by the test */
+	const char *agreed;
+	const char *reason;
+	const char *text;
+} agreed_rows[] = {
+	{ "all is offered, nothing required", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { 0 },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "nothing newer than 1.2", TLS_1_3, NULL, TLS_1_2, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL, { 0 },
+	  "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok", NULL },
+	{ "one suite of 1.3 alone", TLS_1_3, NULL, TLS_1_3, "TLS_CHACHA20_POLY1305_SHA256", NULL, { 0 },
+	  "TLS 1.3 TLS_CHACHA20_POLY1305_SHA256 x25519 -", "ok", NULL },
+	{ "older ones by list leave 1.3 as it is", TLS_1_3, NULL, TLS_1_3, "ECDHE+AESGCM:!aNULL", NULL, { 0 },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "a protocol is agreed on", TLS_1_3, "\2h2", TLS_1_3, NULL, "h2", { 0 },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 h2", "ok", NULL },
+	{ "new enough", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL, { .version = TLS_1_2 },
+	  "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok", NULL },
+	{ "too old", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL, { .version = TLS_1_3 },
+	  "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "tls_version",
+	  "TLS 1.2, at least TLS 1.3 is required" },
+	{ "much too old", TLS_1_0, NULL, TLS_1_3, "AES128-SHA:ECDHE-ECDSA-AES128-SHA", NULL,
+	  { .version = TLS_1_2 },
+	  "TLS 1.0 TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA x25519 -", "tls_version",
+	  "TLS 1.0, at least TLS 1.2 is required" },
+	{ "a cipher like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .ciphers = { NULL, "AES_(128|256)_GCM" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "by OpenSSL's name", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL,
+	  { .ciphers = { NULL, "^ECDHE-" } }, "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok",
+	  NULL },
+	{ "no cipher like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .ciphers = { NULL, "CHACHA20" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_cipher",
+	  "TLS_AES_256_GCM_SHA384, one like \"CHACHA20\" is required" },
+	{ "a group like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL,
+	  { .group = { NULL, "^(x25519|X25519MLKEM768)$" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
+	{ "no group like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .group = { NULL, "MLKEM" } },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_group", "x25519, one like \"MLKEM\" is required" },
+	{ "the protocol required", TLS_1_3, "\2h2\3foo", TLS_1_3, NULL, "h2", { .alpn = "h2" },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 h2", "ok", NULL },
+	{ "another protocol", TLS_1_3, "\3foo\2h2", TLS_1_3, NULL, "foo", { .alpn = "h2" },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 foo", "tls_alpn", "foo, h2 is required" },
+	{ "no protocol", TLS_1_3, NULL, TLS_1_3, NULL, "h2", { .alpn = "h2" },
+	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_alpn", "none, h2 is required" },
+};
+
+START_TEST(what_is_agreed_on_is_told_and_judged)
+{
+	static const int versions[] = { TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION, TLS1_3_VERSION };
+	const struct agreed_row *row = &agreed_rows[_i];
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(facts) struct tls_facts *facts = NULL;
+	AUTO(string) char *agreed = NULL;
+	struct error err = { 0 };
+	struct tls_offer *offer = tls_offer_new(row->max, row->ciphers, &row->alpn, row->alpn != NULL, &err);
+	struct tls_wish wish = { .server_name = "shop.example.com", .offer = offer, .require = row->require };
+	struct expect *ciphers =
+		row->require.ciphers.text != NULL ? expect_new(row->require.ciphers.text, &err) : NULL;
+	struct expect *group = row->require.group.text != NULL ? expect_new(row->require.group.text, &err) : NULL;
+	struct certificate certificate;
+	struct tls_session *session;
+
+	wish.require.ciphers.expect = ciphers;
+	wish.require.group.expect = group;
+	ck_assert_msg(offer != NULL, "%s: %s", row->what, err.text);
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	peer_init(&peer, &leaf, NULL, 0);
+	SSL_CTX_set_max_proto_version(peer.ctx, versions[row->server_max]);
+	if (row->server_alpn != NULL)
+		SSL_CTX_set_alpn_select_cb(peer.ctx, pick_alpn, (void *)row->server_alpn);
+	peer_listen(&peer);
+	session = session_open(world.context, peer.near, &wish);
+	tls_session_certificate(session, &certificate);
+	ck_assert_uint_eq(certificate.agreed, 0);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	tls_session_certificate(session, &certificate);
+	facts = tls_session_facts(session);
+	tls_session_free(session);
+	tls_offer_free(offer);
+	expect_free(ciphers);
+	expect_free(group);
+	agreed = mem_printf("%s %s %s %s", facts->version, facts->cipher, facts->group,
+			    facts->alpn != NULL ? facts->alpn : "-");
+	ck_assert_str_eq(agreed, row->agreed);
+	ck_assert_str_eq(reason_name(certificate.tls), row->reason);
+	ck_assert_msg(str_equal(facts->tls_text, row->text), "%s: %s", row->what, facts->tls_text);
+	ck_assert_uint_ne(certificate.agreed, 0);
+}
+END_TEST
+
+static const struct {
+	enum tls_version max;
+	const char *ciphers;
+	const char *text; /* NULL: it is fine */
+} offer_rows[] = {
+	{ TLS_1_3, "ALL", NULL },
+	{ TLS_1_3, "HIGH:!aNULL:!RC4:-SHA1:+AES:@STRENGTH", NULL },
+	{ TLS_1_3, "ECDHE-RSA-AES128-GCM-SHA256, TLS_AES_128_GCM_SHA256", NULL },
+	{ TLS_1_2, "ECDHE+AESGCM", NULL },
+	{ TLS_1_3, "", "names no cipher" },
+	{ TLS_1_3, "ECDHE-RSA-AES128-GCM-SHA265", "no cipher is called \"ECDHE-RSA-AES128-GCM-SHA265\"" },
+	{ TLS_1_3, "ALL:NONSENSE", "no cipher is called \"NONSENSE\"" },
+	{ TLS_1_3, "TLS_AES_128_GCM", "there is no TLS 1.3 cipher suite \"TLS_AES_128_GCM\"" },
+	{ TLS_1_3, "ALL:!ALL", "no cipher is left of this list" },
+	{ TLS_1_2, "TLS_AES_128_GCM_SHA256", "names only suites of TLS 1.3, which max_version does not allow" },
+};
+
+START_TEST(a_list_of_ciphers_is_checked)
+{
+	struct error err = { 0 };
+	struct tls_offer *offer = tls_offer_new(offer_rows[_i].max, offer_rows[_i].ciphers, NULL, 0, &err);
+
+	ck_assert_msg((offer == NULL) == (offer_rows[_i].text != NULL), "%s: %s", offer_rows[_i].ciphers,
+		err.text);
+	if (offer == NULL)
+		ck_assert_str_eq(err.text, offer_rows[_i].text);
+	tls_offer_free(offer);
+	ck_assert_uint_eq(ERR_peek_error(), 0);
+}
+END_TEST
+
+/* Our own certificate */
+
+static void write_key(const char *file, EVP_PKEY *key, const char *password, const char *mode)
+{
+	FILE *stream = fopen(file, mode);
+
+	ck_assert_ptr_nonnull(stream);
+	ck_assert_int_eq(PEM_write_PrivateKey(stream, key, password != NULL ? EVP_aes_128_cbc() : NULL,
+					      (const unsigned char *)password,
+					      password != NULL ? (int)strlen(password) : 0,
+					      NULL, NULL), 1);
+	ck_assert_int_eq(fclose(stream), 0);
+}
+
+static int accept_any(X509_STORE_CTX *store, void *arg)
+{
+	(void)store;
+	(void)arg;
+	return 1;
+}
+
+static const struct {
+	const char *what;
+	bool one_file;
+	const char *password;
+	int version;
+} client_rows[] = {
+	{ "two files, TLS 1.3", false, NULL, TLS1_3_VERSION },
+	{ "two files, TLS 1.2", false, NULL, TLS1_2_VERSION },
+	{ "one file", true, NULL, TLS1_3_VERSION },
+	{ "a key with a password", false, "s3cret", TLS1_3_VERSION },
+};
+
+START_TEST(a_server_that_asks_sees_our_certificate)
+{
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	AUTO(made) struct made ours = { 0 };
+	AUTO(facts) struct tls_facts *facts = NULL;
+	const struct made *files[] = { &ours, &world.between };
+	char certificate_file[128];
+	char key_file[128];
+	struct error err = { 0 };
+	struct tls_client *client;
+	struct tls_context *context;
+	struct tls_session *session;
+	int64_t from;
+	int64_t until;
+	X509 *seen;
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	ours = make_leaf(&world.between, "DNS:probe.example.com");
+	snprintf(certificate_file, sizeof(certificate_file), "%s/client.pem", world.directory);
+	snprintf(key_file, sizeof(key_file), "%s/%s.pem", world.directory,
+		client_rows[_i].one_file ? "client" : "key");
+	made_write_pem(files, 2, certificate_file);
+	write_key(key_file, ours.key, client_rows[_i].password, client_rows[_i].one_file ? "ae" : "we");
+	client = tls_client_new(certificate_file, key_file, client_rows[_i].password, &err);
+	ck_assert_msg(client != NULL, "%s: %s", client_rows[_i].what, err.text);
+	tls_client_validity(client, &from, &until);
+	ck_assert_int_eq(from, noon - 10 * day);
+	ck_assert_int_eq(until, noon + 80 * day);
+	context = tls_context_new(world.domain, world.trust, client, &err);
+	tls_client_free(client);
+	unlink(certificate_file);
+	unlink(key_file);
+	ck_assert_ptr_nonnull(context);
+	peer_init(&peer, &leaf, NULL, 0);
+	SSL_CTX_set_max_proto_version(peer.ctx, client_rows[_i].version);
+	SSL_CTX_set_verify(peer.ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_cert_verify_callback(peer.ctx, accept_any, NULL);
+	peer_listen(&peer);
+	session = session_open(context, peer.near, &shop);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	ck_assert_int_eq(SSL_do_handshake(peer.ssl), 1);
+	seen = SSL_get0_peer_certificate(peer.ssl);
+	ck_assert_ptr_nonnull(seen);
+	ck_assert_int_eq(X509_cmp(seen, ours.x509), 0);
+	ck_assert_int_eq(sk_X509_num(SSL_get_peer_cert_chain(peer.ssl)), 1); /* the server's view has no leaf */
+	/* It may not like what it saw, and says so only now. */
+	ck_assert(tls_session_may_be_refused(session) == (client_rows[_i].version == TLS1_3_VERSION));
+	facts = tls_session_facts(session);
+	ck_assert(facts->asked);
+	tls_session_free(session);
+	tls_context_free(context);
+}
+END_TEST
+
+enum { FILE_GOOD, FILE_MISSING, FILE_EMPTY, FILE_NOISE, FILE_LOCKED, FILE_OTHER };
+
+static const struct {
+	int certificate;
+	int key;
+	const char *password;
+	const char *file; /* the end of the name of the one to blame */
+	const char *text;
+} bad_client_rows[] = {
+	{ FILE_MISSING, FILE_GOOD, NULL, "client.pem", "No such file or directory" },
+	{ FILE_EMPTY, FILE_GOOD, NULL, "client.pem", "is no file of 1 byte to 1 MiB" },
+	{ FILE_NOISE, FILE_GOOD, NULL, "client.pem", "holds no certificate in PEM form" },
+	{ FILE_GOOD, FILE_MISSING, NULL, "key.pem", "No such file or directory" },
+	{ FILE_GOOD, FILE_NOISE, NULL, "key.pem", "holds no key in PEM form" },
+	{ FILE_GOOD, FILE_LOCKED, NULL, "key.pem", "the key is encrypted: client_key_password_file is missing" },
+	{ FILE_GOOD, FILE_LOCKED, "wrong", "key.pem", "the key cannot be decrypted: another password?" },
+	{ FILE_GOOD, FILE_OTHER, NULL, "key.pem", "the key is not that of the certificate" },
+};
+
+static void write_text(const char *file, const char *text)
+{
+	FILE *stream = fopen(file, "we");
+
+	fputs(text, stream);
+	fclose(stream);
+}
+
+START_TEST(bad_files_of_our_own_are_named)
+{
+	AUTO(world) struct world world;
+	AUTO(made) struct made ours = { 0 };
+	const struct made *files[] = { &ours };
+	const int key = bad_client_rows[_i].key;
+	char certificate_file[128];
+	char key_file[128];
+	struct error err = { 0 };
+
+	world_init(&world);
+	ours = make_leaf(&world.root, "DNS:probe.example.com");
+	snprintf(certificate_file, sizeof(certificate_file), "%s/client.pem", world.directory);
+	snprintf(key_file, sizeof(key_file), "%s/key.pem", world.directory);
+	if (bad_client_rows[_i].certificate == FILE_GOOD)
+		made_write_pem(files, 1, certificate_file);
+	else if (bad_client_rows[_i].certificate != FILE_MISSING)
+		write_text(certificate_file, bad_client_rows[_i].certificate == FILE_EMPTY ? "" : "hello\n");
+	if (key == FILE_GOOD || key == FILE_LOCKED || key == FILE_OTHER)
+		write_key(key_file, key == FILE_OTHER ? world.root.key : ours.key,
+			key == FILE_LOCKED ? "s3cret" : NULL,
+			  "we");
+	else if (key != FILE_MISSING)
+		write_text(key_file, "hello\n");
+	ck_assert_ptr_null(tls_client_new(certificate_file, key_file, bad_client_rows[_i].password, &err));
+	ck_assert_msg(strstr(err.where, bad_client_rows[_i].file) != NULL, "%s", err.where);
+	ck_assert_msg(str_starts(err.text, bad_client_rows[_i].text), "%s", err.text);
+	ck_assert_uint_eq(ERR_peek_error(), 0);
+	unlink(certificate_file);
+	unlink(key_file);
 }
 END_TEST
 
@@ -358,7 +492,9 @@ static struct made make_row_leaf(const struct world *world, const struct verdict
 START_TEST(verdicts)
 {
 	const struct verdict_row *row = &verdict_rows[_i];
-	const char *const expected[] = { row->full, row->chain, "ok" };
+	const bool dates = strcmp(row->chain, "cert_expired") == 0 || strcmp(row->chain,
+		"cert_not_yet_valid") == 0;
+	const char *const expected[] = { row->full, row->chain, dates ? row->chain : "ok" };
 	AUTO(world) struct world world;
 	AUTO(made) struct made leaf = { 0 };
 	const struct made *second;
@@ -367,16 +503,13 @@ START_TEST(verdicts)
 	leaf = make_row_leaf(&world, row);
 	second = row->between_shown ? &world.between : row->issuer_shown ? &world.stranger : NULL;
 	for (enum verify verify = VERIFY_FULL; verify <= VERIFY_OFF; verify++) {
-		const struct tls_wish wish = { "shop.example.com", verify };
+		const struct tls_wish wish = { .server_name = "shop.example.com", .verify = verify };
 		int64_t chain_end = row->chain_end_day != 0 ? noon + row->chain_end_day * day : INT64_MAX;
 		struct certificate certificate = probe(world.context, &leaf, second, &wish, noon);
 
 		ck_assert_msg(strcmp(reason_name(certificate.verdict), expected[verify]) == 0, "%s (%d): %s",
 			      row->what, (int)verify, reason_name(certificate.verdict));
 		ck_assert_int_eq(certificate.not_after_unix_s, noon + row->to_day * day);
-		/* Without verification only what was shown is known. */
-		if (verify == VERIFY_OFF && second == NULL)
-			chain_end = INT64_MAX;
 		ck_assert_msg(certificate.chain_not_after_unix_s == chain_end, "%s (%d): %lld", row->what,
 			      (int)verify, (long long)certificate.chain_not_after_unix_s);
 	}
@@ -388,9 +521,11 @@ static const struct {
 	const char *verdict;
 	const char *text;
 } text_rows[] = {
-	{ "old intermediate", "cert_expired", "certificate has expired (certificate 1 above the server's)" },
-	{ "self-signed", "cert_self_signed", "self-signed certificate; hostname mismatch" },
-	{ "name", "cert_hostname", "hostname mismatch" },
+	{ "old intermediate", "cert_expired",
+	  "certificate has expired: CN=Old,O=Example (certificate 1 above the server's)" },
+	{ "self-signed", "cert_self_signed", 
+	  "self-signed certificate; hostname mismatch: it is for other.example.com, not for shop.example.com" },
+	{ "name", "cert_hostname", "hostname mismatch: it is for other.example.com, not for shop.example.com" },
 };
 
 START_TEST(verdicts_come_with_words)
@@ -492,7 +627,7 @@ START_TEST(a_named_file_may_hold_an_intermediate_or_the_leaf)
 		snprintf(file, sizeof(file), "%s/some.pem", world.directory);
 		made_write_pem(&trusted[i], 1, file);
 		trust = tls_trust_new(files, 1, &err);
-		context = tls_context_new(world.domain, trust, &err);
+		context = tls_context_new(world.domain, trust, NULL, &err);
 		ck_assert_str_eq(reason_name(probe(context, &leaf, NULL, &shop, noon).verdict), "ok");
 		tls_context_free(context);
 		tls_trust_free(trust);
@@ -550,7 +685,7 @@ START_TEST(without_files_the_systems_store_is_used)
 	trust = tls_trust_new(NULL, 0, &err);
 	unsetenv("SSL_CERT_FILE");
 	ck_assert_msg(trust != NULL, "%s", err.text);
-	context = tls_context_new(world.domain, trust, &err);
+	context = tls_context_new(world.domain, trust, NULL, &err);
 	ck_assert_str_eq(reason_name(probe(context, &leaf, NULL, &shop, noon).verdict), "ok");
 	tls_context_free(context);
 	tls_trust_free(trust);
@@ -611,10 +746,10 @@ START_TEST(a_verdict_is_of_one_chain_name_mode_and_trust)
 	AUTO(world) struct world world;
 	AUTO(made) struct made leaf = { 0 };
 	AUTO(made) struct made twin = { 0 };
-	const struct tls_wish www = { "www.example.com", VERIFY_FULL };
-	const struct tls_wish chain_only = { "shop.example.com", VERIFY_CHAIN };
-	const struct tls_wish other_chain_only = { "www.example.com", VERIFY_CHAIN };
-	const struct tls_wish off = { "shop.example.com", VERIFY_OFF };
+	const struct tls_wish www = { .server_name = "www.example.com", .verify = VERIFY_FULL };
+	const struct tls_wish chain_only = { .server_name = "shop.example.com", .verify = VERIFY_CHAIN };
+	const struct tls_wish other_chain_only = { .server_name = "www.example.com", .verify = VERIFY_CHAIN };
+	const struct tls_wish off = { .server_name = "shop.example.com", .verify = VERIFY_OFF };
 	const char *files[] = { world.root_file };
 	struct error err;
 	struct tls_trust *trust;
@@ -624,7 +759,7 @@ START_TEST(a_verdict_is_of_one_chain_name_mode_and_trust)
 	leaf = make_leaf(&world.between, "DNS:shop.example.com");
 	twin = make_leaf(&world.between, "DNS:shop.example.com");
 	trust = tls_trust_new(files, 1, &err);
-	context = tls_context_new(world.domain, trust, &err);
+	context = tls_context_new(world.domain, trust, NULL, &err);
 	ck_assert_int_eq(probe(world.context, &leaf, &world.between, &shop, noon).verdict, REASON_OK);
 	expect_counts(world.domain, 0, 1);
 	ck_assert_int_eq(probe(world.context, &twin, &world.between, &shop, noon).verdict, REASON_OK);
@@ -640,9 +775,9 @@ START_TEST(a_verdict_is_of_one_chain_name_mode_and_trust)
 	ck_assert_int_eq(probe(context, &leaf, &world.between, &shop, noon).verdict, REASON_OK);
 	expect_counts(world.domain, 1, 6);
 	ck_assert_int_eq(probe(world.context, &leaf, &world.between, &off, noon).verdict, REASON_OK);
-	expect_counts(world.domain, 1, 6);
+	expect_counts(world.domain, 1, 7);
 	ck_assert_int_eq(probe(world.context, &leaf, NULL, &shop, noon).verdict, REASON_CERT_UNTRUSTED);
-	expect_counts(world.domain, 2, 6);
+	expect_counts(world.domain, 2, 7);
 	tls_context_free(context);
 	tls_trust_free(trust);
 }
@@ -663,7 +798,7 @@ START_TEST(a_full_cache_makes_room)
 	SSL_CTX_set_max_proto_version(peer.ctx, TLS1_2_VERSION);
 	for (int i = 0; i < 4600; i++) {
 		char name[64];
-		const struct tls_wish wish = { name, VERIFY_FULL };
+		const struct tls_wish wish = { .server_name = name, .verify = VERIFY_FULL };
 		struct certificate certificate;
 		struct tls_session *session;
 		int pair[2];
@@ -835,6 +970,7 @@ START_TEST(facts_come_although_a_client_certificate_is_demanded)
 	facts = tls_session_facts(session);
 	ck_assert_str_eq(facts->chain[0].subject, "CN=leaf,O=Example");
 	ck_assert_str_eq(facts->version, "TLS 1.2");
+	ck_assert(facts->asked);
 	tls_session_free(session);
 }
 END_TEST
@@ -1031,7 +1167,7 @@ START_TEST(ten_thousand_names_are_read_and_a_longer_list_is_named)
 	AUTO(peer) struct peer peer = { 0 };
 	AUTO(made) struct made leaf = { 0 };
 	AUTO(facts) struct tls_facts *facts = NULL;
-	const struct tls_wish wish = { "host-09999.example.com", VERIFY_FULL };
+	const struct tls_wish wish = { .server_name = "host-09999.example.com", .verify = VERIFY_FULL };
 	const struct made *others[] = { &leaf };
 	struct certificate certificate;
 	struct tls_session *session;
@@ -1189,7 +1325,7 @@ static void *worker_run(void *arg)
 	struct worker *worker = arg;
 	struct error err;
 	struct tls_domain *domain = tls_domain_new(&err);
-	struct tls_context *context = tls_context_new(domain, worker->trust, &err);
+	struct tls_context *context = tls_context_new(domain, worker->trust, NULL, &err);
 
 	for (int i = 0; i < 4 * LEAVES; i++) {
 		const struct made *leaf = &worker->leaves[i % LEAVES];
@@ -1238,7 +1374,7 @@ static void *loader_run(void *arg)
 	struct loader *loader = arg;
 	struct error err;
 
-	loader->context = tls_context_new(loader->world->domain, loader->world->trust, &err);
+	loader->context = tls_context_new(loader->world->domain, loader->world->trust, NULL, &err);
 	pthread_barrier_wait(&loader->made);
 	pthread_barrier_wait(&loader->over);
 	return NULL;
@@ -1291,6 +1427,10 @@ static void add_all(TCase *tcase)
 	tcase_add_test(tcase, a_server_that_hangs_up_at_once);
 	tcase_add_test(tcase, a_server_that_resets);
 	tcase_add_test(tcase, a_server_without_a_common_version);
+	tcase_add_loop_test(tcase, a_server_that_asks_sees_our_certificate, 0, ROWS(client_rows));
+	tcase_add_loop_test(tcase, bad_files_of_our_own_are_named, 0, ROWS(bad_client_rows));
+	tcase_add_loop_test(tcase, what_is_agreed_on_is_told_and_judged, 0, ROWS(agreed_rows));
+	tcase_add_loop_test(tcase, a_list_of_ciphers_is_checked, 0, ROWS(offer_rows));
 	tcase_add_test(tcase, facts_come_although_a_client_certificate_is_demanded);
 	tcase_add_loop_test(tcase, byte_by_byte_and_cut_anywhere, 0, 2);
 	tcase_add_test(tcase, a_forged_signature_is_a_verdict_too);

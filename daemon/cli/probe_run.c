@@ -4,14 +4,14 @@
 #include <event2/event.h>
 #include <signal.h>
 
-#include "daemon/probe/plan.h"
+#include "daemon/probe/outfit.h"
 #include "daemon/probe/probe.h"
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/wheel.h"
+#include "lib/config/config.h"
 #include "lib/io/resolver.h"
 #include "lib/io/tls.h"
-#include "lib/proto/exchange.h"
 
 /* A peer that closes when we do needs a round trip for it; who does not is not waited for. */
 enum { PARTING_US = 5 * 1000, PARTING_ROUND_TRIPS = 2 };
@@ -25,9 +25,7 @@ struct probe_run {
 	struct resolver *resolver;
 	struct probe_loop *loop;
 	struct tls_domain *domain;
-	struct tls_trust *trust;
-	struct tls_context *context;
-	struct exchange_plan *exchange;
+	struct outfit *outfit;
 	struct plan plan;
 	struct sigaction pipe_before;
 	struct result *result;   /* where the present one goes */
@@ -157,36 +155,23 @@ static bool set_up_resolver(struct probe_run *run, const struct resolver_config 
 	return run->resolver != NULL;
 }
 
-/* The system's bundle takes longer to parse than the handshake: it is not touched unless it is asked. */
-static bool set_up_tls(struct probe_run *run, const struct config *config, struct error *err)
+/* Plan and outfit. The system's bundle takes longer to parse than the handshake: a target without TLS does not touch it. */
+static bool set_up_plan(struct probe_run *run, const struct config *config, struct error *err)
 {
-	const struct target_config *target = &config->targets[0];
-	const struct trust_config *trust = &config->trust[target->trust];
-	struct error why;
+	struct report report = { 0 };
+	bool good;
 
-	run->domain = tls_domain_new(err);
-	if (run->domain == NULL)
+	if (config->targets[0].tls)
+		run->domain = tls_domain_new(err);
+	if (config->targets[0].tls && run->domain == NULL)
 		return false;
-	run->trust = tls_trust_new((const char *const *)trust->files, trust->file_count, &why);
-	if (run->trust == NULL)
-		return error_set(err, "%s%s%s", trust->where != NULL ? trust->where : "",
-				 trust->where != NULL ? ": " : "", why.text);
-	run->context = tls_context_new(run->domain, run->trust, err);
-	run->plan.tls = run->context;
-	return run->context != NULL;
-}
-
-static bool set_up_exchange(struct probe_run *run, const struct exchange_config *config, struct error *err)
-{
-	struct error why;
-	size_t bad;
-
-	run->exchange = exchange_plan_new(config->steps, config->count, &bad, &why);
-	if (run->exchange == NULL)
-		return error_set(err, "%s: %s", config->steps[bad].where, why.text);
-	run->plan.exchange = run->exchange;
-	run->plan.tls_in_exchange = exchange_plan_starts_tls(run->exchange);
-	return true;
+	run->outfit = outfit_new(config, &run->domain, 1, &report);
+	good = run->outfit != NULL && outfit_plan(run->outfit, 0, 0, &run->plan, &report);
+	for (size_t i = 0; !good && i < report.count; i++)
+		if (!report.problems[i].note) /* where: the option */
+			error_set(err, "%s: %s", report.problems[i].where, report.problems[i].text);
+	report_done(&report);
+	return good;
 }
 
 struct probe_run *probe_run_new(const struct config *config, bool interruptible, struct error *err)
@@ -196,15 +181,12 @@ struct probe_run *probe_run_new(const struct config *config, bool interruptible,
 
 	sigaction(SIGPIPE, &ignored, &run->pipe_before);
 	timer_init(&run->nap, on_nap_over);
-	plan_set(&run->plan, &config->targets[0]);
-	run->plan.tell_attempts = true;
 	if (!set_up_loop(run, interruptible, err) || !set_up_resolver(run, &config->resolver, err) ||
-	    (config->targets[0].tls && !set_up_tls(run, config, err)) ||
-	    (config->targets[0].exchange != 0 &&
-	     !set_up_exchange(run, &config->exchanges[config->targets[0].exchange], err))) {
+	    !set_up_plan(run, config, err)) {
 		probe_run_free(run);
 		return NULL;
 	}
+	run->plan.tell_attempts = true;
 	run->wheel = wheel_new(clock_mono_us());
 	run->loop = probe_loop_new(run->base, run->wheel, run->resolver);
 	return run;
@@ -226,10 +208,8 @@ void probe_run_free(struct probe_run *run)
 	if (run->base != NULL)
 		event_base_free(run->base);
 	wheel_free(run->wheel);
-	tls_context_free(run->context);
-	tls_trust_free(run->trust);
+	outfit_free(run->outfit);
 	tls_domain_free(run->domain);
-	exchange_plan_free(run->exchange);
 	sigaction(SIGPIPE, &run->pipe_before, NULL);
 	free(run);
 }

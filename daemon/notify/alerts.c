@@ -104,6 +104,12 @@ static char *describe(const struct message_item *item)
 
 	if (item->description != NULL)
 		str_addf(&text, "%s\n", item->description);
+	if (item->event == EVENT_NOTICE && item->reason == REASON_OK && item->detail != NULL) {
+		str_add(&text, item->detail);
+		if (item->certificate != NULL && item->certificate->changed != NULL)
+			str_addf(&text, ": %s", item->certificate->changed);
+		return str_take(&text);
+	}
 	str_add(&text, reason_text(item->reason));
 	if (item->reached != NULL)
 		str_addf(&text, " at %s", item->reached);

@@ -14,7 +14,7 @@ static bool told_twice(struct notice *const *notices, size_t count)
 {
 	for (size_t i = 1; i < count; i++)
 		for (size_t j = 0; j < i; j++)
-			if (notices[i]->incident == notices[j]->incident)
+			if (notices[i]->incident != 0 && notices[i]->incident == notices[j]->incident)
 				return true;
 	return false;
 }
@@ -48,7 +48,7 @@ static char *compose_joined(const struct compose_frame *frame, struct message *m
 		bool superseded = false;
 
 		for (size_t j = i + 1; j < message->item_count && !superseded; j++)
-			if (message->items[j].incident == item->incident) {
+			if (item->incident != 0 && message->items[j].incident == item->incident) {
 				join(item, &message->items[j]);
 				superseded = true;
 			}

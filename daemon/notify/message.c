@@ -40,6 +40,11 @@ static void write_certificate(struct json_writer *w, const struct message_certif
 	json_key_int(w, "not_before_unix_s", certificate->not_before_unix_s);
 	json_key_int(w, "not_after_unix_s", certificate->not_after_unix_s);
 	json_key_string(w, "fingerprint", certificate->fingerprint);
+	json_key_string(w, "key", certificate->key);
+	json_key_string(w, "signature", certificate->signature);
+	json_key_string(w, "chain", certificate->chain);
+	json_key_string(w, "tls", certificate->tls);
+	json_key_string(w, "changed", certificate->changed);
 	json_object_end(w);
 }
 
@@ -166,6 +171,11 @@ static void read_certificate(const struct json *object, struct message_item *ite
 	item->certificate->not_before_unix_s = read_unix_s(facts, "not_before_unix_s");
 	item->certificate->not_after_unix_s = read_unix_s(facts, "not_after_unix_s");
 	item->certificate->fingerprint = read_text(facts, "fingerprint");
+	item->certificate->key = read_text(facts, "key");
+	item->certificate->signature = read_text(facts, "signature");
+	item->certificate->chain = read_text(facts, "chain");
+	item->certificate->tls = read_text(facts, "tls");
+	item->certificate->changed = read_text(facts, "changed");
 }
 
 static bool read_probes(const struct json *object, struct message_item *item, struct error *err)
@@ -281,6 +291,11 @@ static void certificate_free(struct message_certificate *certificate)
 	free(certificate->subject);
 	free(certificate->issuer);
 	free(certificate->fingerprint);
+	free(certificate->key);
+	free(certificate->signature);
+	free(certificate->chain);
+	free(certificate->tls);
+	free(certificate->changed);
 	free(certificate);
 }
 

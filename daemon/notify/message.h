@@ -33,6 +33,11 @@ struct message_certificate {
 	int64_t not_before_unix_s;
 	int64_t not_after_unix_s;
 	char *fingerprint;       /* hex */
+	char *key;               /* "RSA 2048"; these are NULL in what an older version wrote */
+	char *signature;         /* "sha256WithRSAEncryption" */
+	char *chain;             /* subjects up to what is trusted: "CN=shop < CN=R3 < CN=Root"; NULL: none is */
+	char *changed;           /* in which way it is another than before, where that is the news */
+	char *tls;               /* what was agreed on: "TLS 1.3, TLS_AES_256_GCM_SHA384, x25519, ALPN h2" */
 };
 
 /* What one notice shows. NULL: there is none. All text is cleaned already. */

@@ -377,10 +377,15 @@ static void render_certificate(struct page *page, const struct message *message,
 	message_add_days(&until, left_s >= 0 ? left_s : -left_s);
 	str_add(&until, left_s >= 0 ? ")" : " ago)");
 	page_table(page, "Certificate");
+	page_row(page, "changed", certificate->changed);
 	page_row(page, "subject", certificate->subject);
 	page_row(page, "issuer", certificate->issuer);
 	page_row(page, "not before", from.data);
 	page_row(page, "not after", until.data);
+	page_row(page, "key", certificate->key);
+	page_row(page, "signature", certificate->signature);
+	page_row(page, "chain", certificate->chain);
+	page_row(page, "tls", certificate->tls);
 	page_row(page, "fingerprint", certificate->fingerprint);
 	page_table_end(page);
 }
@@ -395,7 +400,8 @@ static void render_item(struct page *page, const struct message *message, const 
 	page_row(page, "target", item->target);
 	page_row(page, "address", item->address);
 	page_row(page, "check", check_name(item->check));
-	render_level(page, item);
+	if (!message_item_is_news(item))
+		render_level(page, item);
 	page_row(page, "time", when.data);
 	if (item->incident != 0)
 		page_rowf(page, "incident", "#%lld", (long long)item->incident);

@@ -28,6 +28,8 @@ static inline void digest_auto(struct digest *digest)
 	digest_done(digest);
 }
 
+/* It tells of a moment: nothing is wrong, nothing stays open, its detail is all of it. */
+bool message_item_is_news(const struct message_item *item);
 /* The title that `item` would have if it were alone. */
 void message_add_item_title(struct str *out, const struct message *message, const struct message_item *item);
 /* Whole days as soon as there is one, else hours, else minutes: nobody plans a renewal by the second. */

@@ -12,6 +12,12 @@ bool message_item_is_over(const struct message_item *item)
 	return item->ended_unix_us != 0 || item->unwatched || item->event == EVENT_RECOVERED;
 }
 
+bool message_item_is_news(const struct message_item *item)
+{
+	return item->event == EVENT_NOTICE && item->reason == REASON_OK && item->detail != NULL &&
+	       !item->unwatched;
+}
+
 static int by_target(const void *a, const void *b)
 {
 	const struct message_item *const *left = a;
@@ -91,6 +97,14 @@ static bool all_unwatched(const struct digest *digest)
 	return true;
 }
 
+static bool all_are_news(const struct digest *digest)
+{
+	for (size_t i = 0; i < digest->shown_count; i++)
+		if (!message_item_is_news(digest->shown[i]))
+			return false;
+	return true;
+}
+
 static const char *good_again(enum check check)
 {
 	static const char *const phrases[CHECK_COUNT] = {
@@ -147,7 +161,7 @@ void message_item_story(struct str *out, const struct message *message, const st
 			str_add(out, " after ");
 			str_add_duration(out, item->ended_unix_us - item->since_unix_us);
 		}
-	} else if (item->event == EVENT_NOTICE && item->reason == REASON_OK && item->detail != NULL) {
+	} else if (message_item_is_news(item)) {
 		str_add(out, item->detail);
 	} else {
 		add_reason(out, message, item);
@@ -167,6 +181,9 @@ static void add_common_phrase(struct str *out, const struct digest *digest)
 	}
 	if (all_unwatched(digest))
 		str_add(out, "no longer watched");
+	else if (all_are_news(digest))
+		str_add(out,
+			first->check == CHECK_CERTIFICATE && same_check ? "certificates changed" : "various news");
 	else if (over)
 		str_add(out, same_check ? good_again(first->check) : "good again");
 	else

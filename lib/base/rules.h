@@ -16,6 +16,17 @@
 
 enum verify { VERIFY_FULL, VERIFY_CHAIN, VERIFY_OFF };
 
+/* Which changes of a certificate people are told of. */
+enum certificate_changes { CHANGES_UNUSUAL, CHANGES_ALL, CHANGES_IGNORE };
+
+/* How it is found out whether a certificate was revoked. */
+enum revocation { REVOCATION_OFF, REVOCATION_STAPLE };
+
+/* A pin: SHA-256 of a public key (its SubjectPublicKeyInfo in DER). */
+enum { PIN_BYTES = 32 };
+
+enum tls_version { TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3 };
+
 /* A bound on time left: what is smaller of the two counts; 0 = not given. Percent is of the lifetime, leaf only. */
 struct expiry_bound {
 	int percent;
@@ -36,7 +47,12 @@ struct rules {
 	struct expiry_bound certificate_warning;
 	struct expiry_bound certificate_critical;
 	bool certificate_leaf_only; /* scope: leaf */
+	enum level certificate_weak; /* of a weak key or signature; LEVEL_OK: all the same to us */
+	enum certificate_changes certificate_changes;
 	enum verify verify;
+	/* tls.require */
+	bool tls_required;    /* judged at all */
+	enum level tls_level; /* of what is not as required */
 };
 
 /* ---- ways to a target ---- */

@@ -554,6 +554,12 @@ static uint64_t identity(const struct config *config, const struct target_config
 	hash = str_hash(&target->rules.verify, sizeof(target->rules.verify), hash);
 	for (size_t i = 0; i < trust->file_count; i++)
 		hash = hash_text(hash, trust->files[i]);
+	hash = hash_text(hash, target->client_certificate);
+	hash = hash_text(hash, target->client_key);
+	hash = str_hash(&target->max_version, sizeof(target->max_version), hash);
+	hash = hash_text(hash, target->ciphers);
+	for (size_t i = 0; i < target->alpn_count; i++)
+		hash = hash_text(hash, target->alpn[i]);
 	return hash;
 }
 
@@ -589,8 +595,10 @@ static void finish_starttls(struct making *making, struct target_config *target)
 	if (!target->tls)
 		target->starttls = STARTTLS_NONE; /* switched off over a profile that has it */
 	/* TLS is made there, with the keys of tls or their defaults; `tls: off` says only that it is not before. */
-	if (in_exchange)
+	if (in_exchange && !target->tls) {
 		target->tls = true;
+		target->max_version = TLS_1_3;
+	}
 	if (target->starttls != STARTTLS_NONE && target->ehlo == NULL)
 		target->ehlo = mem_strdup(making->load->config->host_name);
 }
@@ -607,6 +615,103 @@ static void finish_addresses(struct making *making, const struct target_config *
 			"\"resolve\"");
 }
 
+static uint64_t hash_patterns(const struct config *config, const struct target_config *target)
+{
+	uint64_t hash = hash_text(0, config->patterns[target->issuer].text);
+
+	hash = hash_text(hash, config->patterns[target->require.ciphers].text);
+	return hash_text(hash, config->patterns[target->require.group].text);
+}
+
+static bool offers_alpn(const struct target_config *target, const char *protocol)
+{
+	for (size_t i = 0; i < target->alpn_count; i++)
+		if (strcmp(target->alpn[i], protocol) == 0)
+			return true;
+	return false;
+}
+
+static size_t client_index(struct making *making, const struct target_config *target, const struct node *node,
+			   const struct path *path)
+{
+	struct load *load = making->load;
+	struct config *config = load->config;
+	const char *key_file = target->client_key != NULL ? target->client_key : target->client_certificate;
+	AUTO(string) char *name = mem_printf("%s\n%s\n%llx", target->client_certificate, key_file,
+					     (unsigned long long)hash_text(0, target->client_key_password));
+	uintptr_t index = (uintptr_t)names_find(&load->clients, name);
+	size_t capacity = config->client_count;
+
+	if (index != 0)
+		return index;
+	index = config->client_count++;
+	config->clients = mem_grow(config->clients, &capacity, config->client_count, sizeof(*config->clients));
+	config->clients[index] = (struct client_config){
+		.certificate_file = mem_strdup(target->client_certificate),
+		.key_file = mem_strdup(key_file),
+		.password = mem_strdup(target->client_key_password),
+		.where = document_where(node),
+		.path = path_text(path),
+	};
+	names_put(&load->clients, document_text(load->files[0].document, name), (void *)index);
+	return index;
+}
+
+/* The first of these keys that is given; NULL if none is. */
+static struct node *first_given(const struct layer *layer, const char *const *keys, struct path *path)
+{
+	for (; *keys != NULL; keys++) {
+		struct node *node = layer_get(&schema_target, layer, *keys);
+
+		path->key = *keys;
+		if (node != NULL)
+			return node;
+	}
+	return NULL;
+}
+
+static void finish_client(struct making *making, struct target_config *target)
+{
+	static const char *const certificate_keys[] = {
+		"tls.client_certificate_file", "tls.client_certificate_credential", NULL
+	};
+	static const char *const other_keys[] = {
+		"tls.client_key_file", "tls.client_key_credential", "tls.client_key_password_file",
+		"tls.client_key_password_credential", NULL
+	};
+	struct path path = { making->path, NULL, 0 };
+	struct path other_path = { making->path, NULL, 0 };
+	struct node *node = first_given(&making->all, certificate_keys, &path);
+	struct node *other = first_given(&making->all, other_keys, &other_path);
+
+	if (node == NULL && other != NULL)
+		mistake(making->load, other, &other_path,
+			"needs client_certificate_file or client_certificate_credential");
+	else if (node != NULL && !node->bad && target->client_certificate != NULL)
+		target->client = client_index(making, target, node, &path);
+}
+
+/* What is required has to be offered. */
+static void finish_tls(struct making *making, struct target_config *target)
+{
+	struct path path = { making->path, "tls.require", 0 };
+	struct node *node = layer_get(&schema_target, &making->all, "tls.require");
+
+	if (!target->tls || !target->rules.tls_required || node->bad)
+		return;
+	if (target->require.version > target->max_version)
+		mistake(making->load, node, &path, "a version above max_version cannot be agreed on");
+	if (target->require.alpn == NULL || offers_alpn(target, target->require.alpn))
+		return;
+	if (target->alpn_count > 0) {
+		mistake(making->load, node, &path, "\"%s\" is not among what tls.alpn offers",
+			target->require.alpn);
+		return;
+	}
+	target->alpn = mem_array(1, sizeof(*target->alpn));
+	target->alpn[target->alpn_count++] = mem_strdup(target->require.alpn);
+}
+
 static void finish_target(struct making *making, struct target_config *target)
 {
 	target->where = document_where(making->node);
@@ -621,8 +726,12 @@ static void finish_target(struct making *making, struct target_config *target)
 	finish_way(making, target);
 	if (target->tls && target->server_name == NULL)
 		target->server_name = mem_strdup(target->host);
+	if (target->tls)
+		finish_client(making, target);
+	finish_tls(making, target);
 	note_port(making, target);
 	target->identity = identity(making->load->config, target);
+	target->patterns = hash_patterns(making->load->config, target);
 }
 
 static void add_target(struct load *load, const struct file *file, struct node *node, const struct path *path)
@@ -864,6 +973,8 @@ static void load_done(struct load *load)
 	names_done(&load->senders);
 	names_done(&load->targets);
 	names_done(&load->trusts);
+	names_done(&load->clients);
+	names_done(&load->patterns);
 	names_done(&load->exchanges);
 	for (size_t i = 0; i < load->file_count; i++)
 		document_free(load->files[i].document);
@@ -876,6 +987,10 @@ static void start(struct load *load, const char *file)
 	load->config->file = mem_strdup(file);
 	load->config->trust = mem_new(struct trust_config);
 	load->config->trust_count = 1;
+	load->config->clients = mem_new(struct client_config);
+	load->config->client_count = 1;
+	load->config->patterns = mem_new(struct pattern_config);
+	load->config->pattern_count = 1;
 	load->config->exchanges = mem_new(struct exchange_config);
 	load->config->exchange_count = 1;
 }
@@ -1065,6 +1180,22 @@ static void trust_done(struct trust_config *trust)
 	free(trust->path);
 }
 
+static void pattern_done(struct pattern_config *pattern)
+{
+	free(pattern->text);
+	free(pattern->where);
+	free(pattern->path);
+}
+
+static void client_done(struct client_config *client)
+{
+	free(client->certificate_file);
+	free(client->key_file);
+	mem_wipe_free(client->password);
+	free(client->where);
+	free(client->path);
+}
+
 static void exchange_done(struct exchange_config *exchange)
 {
 	for (size_t i = 0; i < exchange->count; i++) {
@@ -1101,6 +1232,10 @@ void config_free(struct config *config)
 		section_done(&schema_route, &config->routes[i]);
 	for (size_t i = 0; i < config->trust_count; i++)
 		trust_done(&config->trust[i]);
+	for (size_t i = 0; i < config->client_count; i++)
+		client_done(&config->clients[i]);
+	for (size_t i = 0; i < config->pattern_count; i++)
+		pattern_done(&config->patterns[i]);
 	for (size_t i = 0; i < config->exchange_count; i++)
 		exchange_done(&config->exchanges[i]);
 	section_done(&schema_top, config);
@@ -1108,6 +1243,8 @@ void config_free(struct config *config)
 	free(config->senders);
 	free(config->routes);
 	free(config->trust);
+	free(config->clients);
+	free(config->patterns);
 	free(config->exchanges);
 	free(config->file);
 	free(config->host_name);

@@ -63,6 +63,30 @@ struct source_config {
 	struct address address; /* to bind to, port 0; family 0: `text` is an interface's name */
 };
 
+/* A certificate of ours with its key: targets that name the same files share one. Index 0 is none. */
+struct client_config {
+	char *certificate_file;
+	char *key_file;        /* may be the same */
+	char *password;        /* secret; NULL: the key has none */
+	char *where;           /* of its first use, for mistakes found when the files are read */
+	char *path;
+};
+
+/* A regular expression: keys that say the same share one. Index 0 is none. Compiled by the loader. */
+struct pattern_config {
+	char *text;
+	char *where;           /* of its first use */
+	char *path;
+};
+
+/* What a handshake must have come to; rules say whether and how bad it is if not. NULL: anything. */
+struct require_config {
+	enum tls_version version;
+	char *alpn;
+	size_t ciphers;        /* indexes into config->patterns */
+	size_t group;
+};
+
 /* The steps of a dialogue: targets that say the same share one. Index 0 is none (no steps). */
 struct exchange_config {
 	struct exchange_step *steps;
@@ -103,6 +127,20 @@ struct target_config {
 	char *ehlo;            /* what we call ourselves where a protocol asks; never NULL with starttls */
 	char *server_name;     /* SNI and the name verified; an IP literal here means no SNI and an IP SAN */
 	size_t trust;          /* index into config->trust */
+	size_t client;         /* index into config->clients */
+	char *client_certificate; /* a file, as the three keys below name it: clients has them all */
+	char *client_key;
+	char *client_key_password; /* secret */
+	enum tls_version max_version;
+	char *ciphers;         /* what is offered; NULL: all */
+	char **alpn;
+	size_t alpn_count;
+	struct require_config require;
+	enum revocation revocation;
+	size_t issuer;         /* index into config->patterns */
+	uint64_t patterns;     /* hash of what it and those of `require` say */
+	uint8_t (*pins)[PIN_BYTES];
+	size_t pin_count;
 	size_t exchange;       /* index into config->exchanges. With a starttls step TLS begins there, and tls is true */
 	struct rules rules;
 	char **send_to;        /* instead of the routes, if send_to_set; may be empty: nobody told */
@@ -186,6 +224,10 @@ struct config {
 	size_t route_count;
 	struct trust_config *trust;
 	size_t trust_count;    /* at least 1 */
+	struct client_config *clients;
+	size_t client_count;   /* at least 1 */
+	struct pattern_config *patterns;
+	size_t pattern_count;  /* at least 1 */
 	struct exchange_config *exchanges;
 	size_t exchange_count; /* at least 1 */
 	struct resolver_config resolver;
@@ -197,6 +239,8 @@ struct config_env {
 	const char *(*variable)(const char *name, void *arg); /* NULL: no such variable */
 	void *arg;
 	const char *credentials_directory; /* NULL: none */
+	/* Whether `text` is a list of ciphers; NULL: any text is taken for one. */
+	bool (*check_ciphers)(const char *text, struct error *err);
 	bool lenient;          /* --check outside the unit: a missing credential or variable is a note */
 };
 

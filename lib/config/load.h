@@ -46,6 +46,8 @@ struct load {
 	struct names senders;  /* struct sender_config */
 	struct names targets;  /* struct target_config */
 	struct names trusts;   /* the files of a set, a line each: its index */
+	struct names patterns; /* text: its index */
+	struct names clients;  /* certificate, key and a hash of the password, a line each: its index */
 	struct names exchanges; /* the steps as one text: its index */
 	size_t stamp;          /* one for each target: which profiles it has had */
 	bool broken;           /* a file could not be read: names that seem to be missing may stand in it */

@@ -453,6 +453,40 @@ void set_secret(const struct spot *spot, struct node *node)
 	mem_wipe_free(secret);
 }
 
+/* A file that somebody else reads: only that it is there, and who may read it. */
+static void set_readable(const struct spot *spot, struct node *node, bool holds_secret)
+{
+	AUTO(string) char *file = secret_path(spot, node);
+	struct stat status;
+	int fd;
+
+	if (file == NULL)
+		return;
+	if (spot->key->type == KEY_CREDENTIAL && spot->load->env->lenient && access(file, F_OK) < 0) {
+		note(spot->load, node, spot->path, "the credential is missing here");
+		return;
+	}
+	fd = open_file(spot, node, spot->path, file, &status);
+	if (fd < 0)
+		return;
+	close(fd);
+	if (holds_secret && spot->key->type == KEY_SECRET_FILE && (status.st_mode & S_IROTH) != 0)
+		note(spot->load, node, spot->path, "%s holds a secret and every user can read it: chmod o-r it",
+		     file);
+	done_text(spot->key, spot->object); /* two keys of one field: reported, the last stays */
+	*(char **)field(spot) = TAKE(file);
+}
+
+void set_certificate_file(const struct spot *spot, struct node *node)
+{
+	set_readable(spot, node, false);
+}
+
+void set_key_file(const struct spot *spot, struct node *node)
+{
+	set_readable(spot, node, true);
+}
+
 void done_secret(const struct key *key, void *object)
 {
 	char **secret = field_of(key, object);
@@ -991,7 +1025,7 @@ void set_all_addresses(const struct spot *spot, struct node *node)
 		*(bool *)field(spot) = strcmp(text, "all") == 0;
 }
 
-void set_require(const struct spot *spot, struct node *node)
+void set_need(const struct spot *spot, struct node *node)
 {
 	const char *text = text_of(spot, node);
 	struct error err;
@@ -1054,6 +1088,15 @@ void set_starttls(const struct spot *spot, struct node *node)
 		words[each - 1] = starttls_name(each);
 	if (text != NULL && word_among(spot, node, text, words) >= 0)
 		starttls_parse(text, field(spot));
+}
+
+/* One of the levels that the row's words allow. */
+void set_level(const struct spot *spot, struct node *node)
+{
+	const char *text = text_of(spot, node);
+
+	if (text != NULL && word_index(spot, node, text) >= 0)
+		level_parse(text, field(spot));
 }
 
 /* A word that is kept as a text. */
@@ -1230,4 +1273,14 @@ void set_workers(const struct spot *spot, struct node *node)
 
 	if (text != NULL && strcmp(text, "auto") != 0)
 		set_count(spot, node);
+}
+
+const char *set_checked_text(const struct spot *spot, struct node *node, const struct path *path)
+{
+	return checked_text(spot, node, path);
+}
+
+int set_word_index(const struct spot *spot, struct node *node, const char *text)
+{
+	return word_index(spot, node, text);
 }

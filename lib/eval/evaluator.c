@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/str.h"
 
 static void count_up(int *row)
 {
@@ -192,6 +193,32 @@ static void judge_latency(const struct rules *rules, struct standing *standing, 
 		turn(standing, changes, CHECK_LATENCY, level, REASON_LATENCY_HIGH, standing->slow_since_unix_us);
 }
 
+/* TLS */
+
+static void judge_tls(const struct rules *rules, struct standing *standing, const struct result *result,
+		      struct changes *changes)
+{
+	const struct verdict *verdict = &standing->checks[CHECK_TLS];
+	const enum reason reason = result->certificate.tls;
+
+	if (!rules->tls_required || result->certificate.agreed == 0)
+		return;
+	if (reason != REASON_OK && standing->rows.tls_bad == 0)
+		standing->tls_since_unix_us = result->started_unix_us;
+	row_step(&standing->rows.tls_bad, reason != REASON_OK);
+	row_step(&standing->rows.tls_good, reason == REASON_OK);
+	if (reason == REASON_OK) {
+		if (verdict->level != LEVEL_OK && standing->rows.tls_good >= rules->recover)
+			turn(standing, changes, CHECK_TLS, LEVEL_OK, REASON_OK, result->started_unix_us);
+		return;
+	}
+	if (verdict->level == LEVEL_OK && standing->rows.tls_bad < rules->after)
+		return;
+	if (verdict->level != rules->tls_level || verdict->reason != reason)
+		turn(standing, changes, CHECK_TLS, rules->tls_level, reason,
+		     verdict->level == LEVEL_OK ? standing->tls_since_unix_us : verdict->since_unix_us);
+}
+
 /* Certificate */
 
 int64_t evaluator_bound_s(const struct expiry_bound *bound, int64_t lifetime_s)
@@ -212,28 +239,54 @@ static enum level left_level(const struct rules *rules, int64_t left_s, int64_t 
 	return LEVEL_OK;
 }
 
+struct finding {
+	enum level level;
+	enum reason reason;
+};
+
+/* Of two that are as bad the one found first stays. */
+static void find(struct finding *worst, enum level level, enum reason reason)
+{
+	if (level > worst->level)
+		*worst = (struct finding){ level, reason };
+}
+
+static void find_in_chain(const struct rules *rules, const struct certificate *certificate, int64_t now_unix_s,
+			  struct finding *worst)
+{
+	const int64_t end_unix_s = certificate->chain_not_after_unix_s;
+
+	if (end_unix_s != INT64_MAX && now_unix_s > end_unix_s)
+		find(worst, LEVEL_CRITICAL, REASON_CERT_EXPIRED);
+	/* A CA certificate lives for years: a share of that would alarm too early, so only durations count. */
+	if (end_unix_s != INT64_MAX)
+		find(worst, left_level(rules, end_unix_s - now_unix_s, -1), REASON_CERT_EXPIRING);
+	if (certificate->weak_chain != REASON_OK)
+		find(worst, rules->certificate_weak, certificate->weak_chain);
+}
+
 enum level evaluator_judge_certificate(const struct rules *rules, const struct certificate *certificate,
 				       int64_t now_unix_s, enum reason *reason)
 {
+	const int64_t left_s = certificate->not_after_unix_s - now_unix_s;
 	const int64_t lifetime_s = certificate->not_after_unix_s - certificate->not_before_unix_s;
+	struct finding worst = { LEVEL_OK, REASON_OK };
 
-	*reason = REASON_CERT_EXPIRED;
-	if (now_unix_s > certificate->not_after_unix_s)
-		return LEVEL_CRITICAL;
-	*reason = certificate->verdict;
+	if (left_s < 0)
+		find(&worst, LEVEL_CRITICAL, REASON_CERT_EXPIRED);
 	if (certificate->verdict != REASON_OK)
-		return LEVEL_CRITICAL;
-	enum level level = left_level(rules, certificate->not_after_unix_s - now_unix_s, lifetime_s);
-
-	if (!rules->certificate_leaf_only && certificate->chain_not_after_unix_s != INT64_MAX) {
-		/* A CA certificate lives for years: a share of that would alarm too early, so only durations count. */
-		enum level chain = left_level(rules, certificate->chain_not_after_unix_s - now_unix_s, -1);
-
-		if (chain > level)
-			level = chain;
-	}
-	*reason = level == LEVEL_OK ? REASON_OK : REASON_CERT_EXPIRING;
-	return level;
+		find(&worst, LEVEL_CRITICAL, certificate->verdict);
+	if (certificate->revocation == REASON_CERT_REVOKED)
+		find(&worst, LEVEL_CRITICAL, REASON_CERT_REVOKED);
+	find(&worst, left_level(rules, left_s, lifetime_s), REASON_CERT_EXPIRING);
+	if (certificate->weak_leaf != REASON_OK)
+		find(&worst, rules->certificate_weak, certificate->weak_leaf);
+	if (!rules->certificate_leaf_only)
+		find_in_chain(rules, certificate, now_unix_s, &worst);
+	if (certificate->revocation != REASON_OK)
+		find(&worst, LEVEL_WARNING, certificate->revocation);
+	*reason = worst.reason;
+	return worst.level;
 }
 
 static struct seen_certificate *find_certificate(struct standing *standing, const uint8_t *fingerprint)
@@ -251,18 +304,47 @@ static void drop_certificate(struct standing *standing, size_t index, struct cha
 {
 	memcpy(changes->dropped[changes->dropped_count++], standing->certificates[index].certificate.fingerprint,
 	       FINGERPRINT_BYTES);
+	traits_free(standing->certificates[index].traits);
 	standing->certificate_count--;
 	memmove(&standing->certificates[index], &standing->certificates[index + 1],
 		(standing->certificate_count - index) * sizeof(*standing->certificates));
 }
 
+/* One that the set does not have yet. Without facts nobody can say what is unusual about it. */
+static void note_change(const struct rules *rules, const struct standing *standing, const struct traits *now,
+			struct changes *changes)
+{
+	const struct traits *known[CERTIFICATE_SET_MAX] = { NULL };
+	struct str story = { 0 };
+	struct str explanation = { 0 };
+
+	if (rules->certificate_changes == CHANGES_IGNORE || standing->certificate_count == 0)
+		return;
+	for (size_t i = 0; i < standing->certificate_count; i++)
+		known[i] = standing->certificates[i].traits;
+	if (now != NULL)
+		traits_compare(known, standing->certificate_count, now, &story, &explanation);
+	if (story.bytes == 0 && rules->certificate_changes == CHANGES_ALL)
+		str_add(&story, "another one from the same issuer");
+	if (story.bytes > 0)
+		changes->certificate_change = str_take(&story);
+	if (explanation.bytes > 0)
+		changes->certificate_explanation = str_take(&explanation);
+	str_done(&story);
+	str_done(&explanation);
+}
+
 /* The set after one more handshake: what it showed is in, what was not shown for `recover` handshakes is out. */
-static void update_set(const struct rules *rules, struct standing *standing, const struct certificate *shown,
+static void update_set(const struct rules *rules, struct standing *standing, const struct result *result,
 		       struct changes *changes)
 {
+	const struct certificate *shown = &result->certificate;
+	struct traits *traits = result->facts != NULL ? traits_new(&result->facts->chain[0]) : NULL;
 	struct seen_certificate *seen = find_certificate(standing, shown->fingerprint);
 	const size_t room = seen != NULL ? CERTIFICATE_SET_MAX : CERTIFICATE_SET_MAX - 1;
 
+	if (seen == NULL)
+		note_change(rules, standing, traits, changes);
 	for (size_t i = standing->certificate_count; i-- > 0;) {
 		struct seen_certificate *other = &standing->certificates[i];
 
@@ -276,9 +358,15 @@ static void update_set(const struct rules *rules, struct standing *standing, con
 		standing->certificates = mem_grow(standing->certificates, &standing->certificate_capacity,
 						  standing->certificate_count + 1, sizeof(*standing->certificates));
 		seen = &standing->certificates[standing->certificate_count++];
+		*seen = (struct seen_certificate){ 0 };
 		changes->added = &seen->certificate;
 	}
-	*seen = (struct seen_certificate){ .certificate = *shown };
+	seen->certificate = *shown;
+	seen->missed = 0;
+	if (traits != NULL) {
+		traits_free(seen->traits);
+		seen->traits = traits;
+	}
 }
 
 /* The certificate that decides, with its verdict. One that was not shown just now may have been replaced since: it can
@@ -314,7 +402,7 @@ static void judge_certificate(const struct rules *rules, struct standing *standi
 
 	if (!rules->certificate || !result->certificate.present)
 		return;
-	update_set(rules, standing, &result->certificate, changes);
+	update_set(rules, standing, result, changes);
 	worst = worst_certificate(rules, standing, now_unix_us / US_PER_S, &level, &reason);
 	if (level == verdict->level && reason == verdict->reason)
 		return;
@@ -355,6 +443,7 @@ void evaluator_next(const struct rules *rules, struct standing *standing, const 
 	memset(changes, 0, sizeof(*changes));
 	judge_availability(rules, standing, result, explained, now_unix_us, changes);
 	judge_latency(rules, standing, result, changes);
+	judge_tls(rules, standing, result, changes);
 	judge_certificate(rules, standing, result, now_unix_us, changes);
 	if (!standing->judged && (result->reason == REASON_OK || changes->count > 0))
 		first_verdict(standing, result->started_unix_us);
@@ -386,8 +475,16 @@ void standing_reset_windows(struct standing *standing)
 	standing_done(standing);
 }
 
+void changes_done(struct changes *changes)
+{
+	free(TAKE(changes->certificate_change));
+	free(TAKE(changes->certificate_explanation));
+}
+
 void standing_done(struct standing *standing)
 {
+	for (size_t i = 0; i < standing->certificate_count; i++)
+		traits_free(standing->certificates[i].traits);
 	free(TAKE(standing->certificates));
 	standing->certificate_count = 0;
 	standing->certificate_capacity = 0;

@@ -6,8 +6,11 @@
  *               bad is a failure at most a warning. Trouble of our own neither confirms nor clears a failure; `after` of
  *               them in a row on a good target: unknown.
  * latency       rows of `latency_after` values at or over a threshold; failed probes give no value.
+ * tls           what was agreed on against what is required: rows as of availability, but for handshakes that were
+ *               completed.
  * certificate   judged for each certificate that the target shows, by fingerprint; one leaves the set when `recover`
- *               handshakes in a row did not show it; the level is the worst of the set.
+ *               handshakes in a row did not show it; the level is the worst of the set. One that is new to a set
+ *               that was not empty is a change, compared with all of the set.
  * Owns: struct standing owns its certificates; standing_done().
  */
 #ifndef PORTBELL_EVAL_EVALUATOR_H
@@ -21,6 +24,7 @@
 #include "lib/base/rules.h"
 #include "lib/base/words.h"
 #include "lib/eval/result.h"
+#include "lib/eval/traits.h"
 
 enum { CERTIFICATE_SET_MAX = 16, UNKNOWN_OPENS_AFTER_S = 600 };
 
@@ -34,6 +38,7 @@ struct verdict {
 struct seen_certificate {
 	struct certificate certificate;
 	int missed;              /* handshakes in a row that did not show it */
+	struct traits *traits;   /* NULL: no facts of it have come */
 };
 
 struct standing {
@@ -42,11 +47,13 @@ struct standing {
 	bool unknown_opened;     /* the unknown of availability has an incident */
 	struct {
 		int bad, down, good, up, ours;       /* availability: not well; critical; well; not critical */
+		int tls_bad, tls_good;
 		int critical, warning, below, fast;  /* latency: at or over critical; at or over warning; below critical; below warning */
 	} rows;
 	int64_t departed_unix_us;       /* of the first probe of the row of failures, or of our own troubles */
 	int64_t down_unix_us;           /* of the first probe of the row of critical ones */
 	int64_t slow_since_unix_us;     /* the same for latency */
+	int64_t tls_since_unix_us;      /* and for tls */
 	struct seen_certificate *certificates;
 	size_t certificate_count;
 	size_t certificate_capacity;
@@ -68,7 +75,12 @@ struct changes {
 	const struct certificate *added;  /* first seen in this handshake; lent by the standing */
 	uint8_t dropped[CERTIFICATE_SET_MAX][FINGERPRINT_BYTES];
 	size_t dropped_count;
+	/* A change that people are told of, in two lengths; NULL: none. changes_done() frees them. */
+	char *certificate_change;      /* "another issuer" */
+	char *certificate_explanation; /* "issued by CN=R4 instead of CN=R3"; may be NULL */
 };
+
+void changes_done(struct changes *changes);
 
 /* explained: an open self incident accounts for troubles of our own, so lasting unknown opens nothing. */
 void evaluator_next(const struct rules *rules, struct standing *standing, const struct result *result, bool explained,

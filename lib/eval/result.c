@@ -52,15 +52,26 @@ static void certificate_facts_done(struct certificate_facts *facts)
 	free(facts->signature);
 }
 
+void certificate_facts_free(struct certificate_facts *chain, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		certificate_facts_done(&chain[i]);
+	free(chain);
+}
+
 void tls_facts_free(struct tls_facts *facts)
 {
 	if (facts == NULL)
 		return;
-	for (size_t i = 0; i < facts->chain_count; i++)
-		certificate_facts_done(&facts->chain[i]);
-	free(facts->chain);
+	certificate_facts_free(facts->chain, facts->chain_count);
+	certificate_facts_free(facts->verified, facts->verified_count);
 	free(facts->version);
 	free(facts->cipher);
+	free(facts->group);
+	free(facts->alpn);
 	free(facts->verify_text);
+	free(facts->tls_text);
+	free(facts->staple_text);
+	free(facts->weak_text);
 	free(facts);
 }

@@ -27,6 +27,12 @@ struct certificate {
 	 * presented ones; INT64_MAX if there are none. */
 	int64_t chain_not_after_unix_s;
 	enum reason verdict;  /* REASON_OK, or why a client that verifies as configured would refuse (cert_*) */
+	enum reason weak_leaf;  /* cert_weak_key, cert_weak_signature or ok */
+	enum reason weak_chain; /* the same, of the others of the chain that a client builds */
+	enum reason revocation; /* cert_revoked, cert_revocation_unknown; ok also where nobody asks */
+	uint64_t agreed;      /* stands for version, cipher, group and ALPN: another number, other facts. 0: no
+	                       * handshake was completed */
+	enum reason tls;      /* REASON_OK, or what of that is not as required (tls_*) */
 	bool present;         /* there was a handshake that showed a certificate */
 };
 
@@ -41,7 +47,11 @@ struct certificate_facts {
 	int64_t not_before_unix_s;
 	int64_t not_after_unix_s;
 	char *key;              /* "EC P-256", "RSA 2048", "ED25519" */
+	int key_bits;
+	int strength_bits;      /* the key's, comparable across algorithms (NIST SP 800-57); 0 = not known */
 	char *signature;        /* "ecdsa-with-SHA256" */
+	bool ca;                /* it may sign others */
+	bool self_signed;
 	uint8_t fingerprint[FINGERPRINT_BYTES];
 };
 
@@ -51,7 +61,15 @@ struct tls_facts {
 	size_t chain_total;
 	char *version;                   /* "TLS 1.3" */
 	char *cipher;                    /* "TLS_AES_256_GCM_SHA384" */
-	char *verify_text;               /* OpenSSL's words for the verdict; NULL if ok */
+	char *group;                     /* of the key exchange: "x25519", "X25519MLKEM768"; NULL without one */
+	char *alpn;                      /* "h2"; NULL if none was agreed on */
+	bool asked;                      /* it wanted to see a certificate of ours */
+	struct certificate_facts *verified; /* the chain a client builds, leaf first, up to what it trusts */
+	size_t verified_count;           /* 0: there is none. At most FACT_CHAIN_MAX */
+	char *verify_text;               /* why a client would refuse, with names; NULL if it would not */
+	char *tls_text;                  /* what is not as required; NULL if all is */
+	char *staple_text;               /* what the OCSP staple says or lacks; NULL if not asked for */
+	char *weak_text;                 /* which certificate is weak, and how; NULL if none is */
 	int64_t verified_not_after_unix_s; /* of the chain a client builds, leaf included; 0 if none was built */
 };
 
@@ -95,5 +113,6 @@ void result_done(struct result *result);
 /* `to` is overwritten, not freed; `from` keeps its values and owns nothing any more. */
 void result_move(struct result *to, struct result *from);
 void tls_facts_free(struct tls_facts *facts); /* NULL is fine */
+void certificate_facts_free(struct certificate_facts *chain, size_t count);
 
 #endif

@@ -15,11 +15,11 @@
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 
-enum { SERIAL_BYTES_MAX = 64, OBJECT_TEXT_BYTES = 128 };
+enum { SERIAL_BYTES_MAX = 64, OBJECT_TEXT_BYTES = 128, WEAK_BITS = 2048, WEAK_EC_BITS = 224 };
 
 /* Dates */
 
-static int64_t time_unix_s(const ASN1_TIME *time)
+int64_t cert_time_unix_s(const ASN1_TIME *time)
 {
 	struct tm tm;
 
@@ -30,12 +30,12 @@ static int64_t time_unix_s(const ASN1_TIME *time)
 
 int64_t cert_not_before_unix_s(const X509 *x509)
 {
-	return time_unix_s(X509_get0_notBefore(x509));
+	return cert_time_unix_s(X509_get0_notBefore(x509));
 }
 
 int64_t cert_not_after_unix_s(const X509 *x509)
 {
-	return time_unix_s(X509_get0_notAfter(x509));
+	return cert_time_unix_s(X509_get0_notAfter(x509));
 }
 
 int64_t cert_earliest_end_unix_s(const STACK_OF(X509) *chain, int first)
@@ -72,6 +72,12 @@ int64_t cert_next_bound_unix_s(const STACK_OF(X509) *chain, int64_t now_unix_s)
 
 /* Verdicts */
 
+/* By its names and key identifiers; the signature would cost more than it tells. */
+static bool cert_is_self_signed(X509 *x509)
+{
+	return (X509_get_extension_flags(x509) & EXFLAG_SS) != 0;
+}
+
 bool cert_is_for_name(X509 *x509, const char *name, size_t name_bytes)
 {
 	/* To OpenSSL a leading dot means "any name below", and nobody can mean that by the name of a server. */
@@ -104,6 +110,48 @@ enum reason cert_reason(int verify_error)
 	default:
 		return REASON_CERT_UNTRUSTED;
 	}
+}
+
+static bool is_key_weak(const EVP_PKEY *key)
+{
+	switch (key != NULL ? EVP_PKEY_get_base_id(key) : EVP_PKEY_NONE) {
+	case EVP_PKEY_RSA:
+	case EVP_PKEY_RSA_PSS:
+	case EVP_PKEY_DSA:
+	case EVP_PKEY_DH:
+		return EVP_PKEY_get_bits(key) < WEAK_BITS;
+	case EVP_PKEY_EC:
+		return EVP_PKEY_get_bits(key) < WEAK_EC_BITS;
+	default:
+		return false;
+	}
+}
+
+static bool is_signature_weak(X509 *x509)
+{
+	int digest = NID_undef;
+
+	if (X509_get_signature_info(x509, &digest, NULL, NULL, NULL) != 1 && digest == NID_undef)
+		return false;
+	switch (digest) {
+	case NID_md2:
+	case NID_md4:
+	case NID_md5:
+	case NID_md5_sha1:
+	case NID_sha1:
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum reason cert_weakness(X509 *x509, bool anchor)
+{
+	if (is_key_weak(X509_get0_pubkey(x509)))
+		return REASON_CERT_WEAK_KEY;
+	if (!anchor && !cert_is_self_signed(x509) && is_signature_weak(x509))
+		return REASON_CERT_WEAK_SIGNATURE;
+	return REASON_OK;
 }
 
 /* Text */
@@ -170,6 +218,52 @@ static char *name_text(const X509_NAME *name)
 	return text;
 }
 
+char *cert_subject_text(const X509 *x509)
+{
+	return name_text(X509_get_subject_name(x509));
+}
+
+char *cert_issuer_text(const X509 *x509)
+{
+	return name_text(X509_get_issuer_name(x509));
+}
+
+char *cert_issuer_part(const X509 *x509, int nid)
+{
+	const X509_NAME *name = X509_get_issuer_name(x509);
+	int at = X509_NAME_get_index_by_NID(name, nid, -1);
+	unsigned char *utf8 = NULL;
+	char *text = NULL;
+	int bytes;
+
+	if (at < 0)
+		return NULL;
+	bytes = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)));
+	if (bytes >= 0)
+		text = str_clean(utf8, (size_t)bytes, FACT_TEXT_BYTES);
+	OPENSSL_free(utf8);
+	return text;
+}
+
+char *cert_issuer_url(const X509 *x509)
+{
+	AUTHORITY_INFO_ACCESS *infos = X509_get_ext_d2i(x509, NID_info_access, NULL, NULL);
+	char *url = NULL;
+
+	for (int i = 0; url == NULL && i < sk_ACCESS_DESCRIPTION_num(infos); i++) {
+		const ACCESS_DESCRIPTION *info = sk_ACCESS_DESCRIPTION_value(infos, i);
+
+		if (OBJ_obj2nid(info->method) == NID_ad_ca_issuers && info->location->type == GEN_URI) {
+			const ASN1_STRING *uri = info->location->d.uniformResourceIdentifier;
+
+			url = str_clean(ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri),
+					FACT_TEXT_BYTES);
+		}
+	}
+	AUTHORITY_INFO_ACCESS_free(infos);
+	return url;
+}
+
 static char *serial_text(const ASN1_INTEGER *serial)
 {
 	char hex[2 * SERIAL_BYTES_MAX + 1];
@@ -190,7 +284,7 @@ static char *object_text(const ASN1_OBJECT *object)
 	return str_clean(text, strlen(text), FACT_TEXT_BYTES);
 }
 
-static char *signature_text(const X509 *x509)
+char *cert_signature_text(const X509 *x509)
 {
 	const X509_ALGOR *algorithm;
 	const ASN1_OBJECT *object;
@@ -219,7 +313,7 @@ static char *ec_key_text(const EVP_PKEY *key)
 	return mem_printf("EC %s", nist != NULL ? nist : group);
 }
 
-static char *key_text(const X509 *x509)
+char *cert_key_text(const X509 *x509)
 {
 	const EVP_PKEY *key = X509_get0_pubkey(x509);
 
@@ -303,31 +397,45 @@ static void read_sans(const X509 *x509, struct certificate_facts *facts)
 	GENERAL_NAMES_free(names);
 }
 
-static void read_facts(const X509 *x509, struct certificate_facts *facts)
+static void read_facts(X509 *x509, struct certificate_facts *facts)
 {
-	facts->subject = name_text(X509_get_subject_name(x509));
-	facts->issuer = name_text(X509_get_issuer_name(x509));
+	const EVP_PKEY *key = X509_get0_pubkey(x509);
+
+	facts->subject = cert_subject_text(x509);
+	facts->issuer = cert_issuer_text(x509);
 	facts->serial = serial_text(X509_get0_serialNumber(x509));
 	read_sans(x509, facts);
 	facts->not_before_unix_s = cert_not_before_unix_s(x509);
 	facts->not_after_unix_s = cert_not_after_unix_s(x509);
-	facts->key = key_text(x509);
-	facts->signature = signature_text(x509);
+	facts->key = cert_key_text(x509);
+	facts->key_bits = key != NULL ? EVP_PKEY_get_bits(key) : 0;
+	facts->strength_bits = key != NULL ? EVP_PKEY_get_security_bits(key) : 0;
+	facts->signature = cert_signature_text(x509);
+	facts->ca = X509_check_ca(x509) > 0;
+	facts->self_signed = cert_is_self_signed(x509);
 	X509_digest(x509, EVP_sha256(), facts->fingerprint, NULL);
+}
+
+struct certificate_facts *cert_read_chain(const STACK_OF(X509) *chain, size_t *count)
+{
+	int total = sk_X509_num(chain) > 0 ? sk_X509_num(chain) : 0;
+	struct certificate_facts *facts;
+
+	/* What a strange certificate leaves in OpenSSL's error queue is not the caller's. */
+	ERR_set_mark();
+	*count = total < FACT_CHAIN_MAX ? (size_t)total : FACT_CHAIN_MAX;
+	facts = mem_array(*count, sizeof(*facts));
+	for (size_t i = 0; i < *count; i++)
+		read_facts(sk_X509_value(chain, (int)i), &facts[i]);
+	ERR_pop_to_mark();
+	return facts;
 }
 
 struct tls_facts *cert_chain_facts(const STACK_OF(X509) *chain)
 {
 	struct tls_facts *facts = mem_new(struct tls_facts);
-	int total = sk_X509_num(chain) > 0 ? sk_X509_num(chain) : 0;
 
-	/* What a strange certificate leaves in OpenSSL's error queue is not the caller's. */
-	ERR_set_mark();
-	facts->chain_total = (size_t)total;
-	facts->chain_count = total < FACT_CHAIN_MAX ? (size_t)total : FACT_CHAIN_MAX;
-	facts->chain = mem_array(facts->chain_count, sizeof(*facts->chain));
-	for (size_t i = 0; i < facts->chain_count; i++)
-		read_facts(sk_X509_value(chain, (int)i), &facts->chain[i]);
-	ERR_pop_to_mark();
+	facts->chain_total = sk_X509_num(chain) > 0 ? (size_t)sk_X509_num(chain) : 0;
+	facts->chain = cert_read_chain(chain, &facts->chain_count);
 	return facts;
 }

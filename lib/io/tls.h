@@ -37,13 +37,58 @@ void tls_domain_free(struct tls_domain *domain);
 struct tls_trust *tls_trust_new(const char *const *files, size_t file_count, struct error *err);
 void tls_trust_free(struct tls_trust *trust);
 
-struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust, struct error *err);
+/*
+ * A certificate of ours (and what stands between it and a root) with its key, in PEM; both may be in one file.
+ * password: of the key; NULL: it has none. err names the file. Const, used by contexts only while they are made.
+ */
+struct tls_client;
+struct tls_client *tls_client_new(const char *certificate_file, const char *key_file, const char *password,
+				  struct error *err);
+void tls_client_validity(const struct tls_client *client, int64_t *not_before_unix_s, int64_t *not_after_unix_s);
+void tls_client_free(struct tls_client *client); /* NULL is fine; the key is wiped with its last context */
+
+/* client: shown to servers that ask; NULL: none. */
+struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_trust *trust,
+				    const struct tls_client *client, struct error *err);
 void tls_context_free(struct tls_context *context);
+
+/*
+ * What a probe offers, if less than all. ciphers: OpenSSL's list, in which suites of TLS 1.3 go by their names. A
+ * list without any leaves TLS 1.3 as it is, one of nothing else offers TLS 1.3 alone. NULL: all. err has
+ * only a text.
+ * Const, shared by all threads.
+ */
+struct tls_offer;
+struct tls_offer *tls_offer_new(enum tls_version max, const char *ciphers, const char *const *alpn,
+				size_t alpn_count, struct error *err);
+void tls_offer_free(struct tls_offer *offer); /* NULL is fine */
+
+struct expect;
+
+/* A regular expression with its own text, which people are shown and verdicts are kept under. */
+struct tls_pattern {
+	const struct expect *expect; /* NULL: anything goes */
+	const char *text;
+};
+
+/* What must have been agreed on, judged after the handshake. Zeroed: nothing. */
+struct tls_requirement {
+	enum tls_version version;
+	const char *alpn;          /* NULL: any or none */
+	struct tls_pattern ciphers; /* matched against the names of RFCs and OpenSSL's */
+	struct tls_pattern group;  /* what has no group does not match */
+};
 
 struct tls_wish {
 	/* SNI and name to verify, never NULL; for an IP literal no SNI, its IP SAN is verified. */
 	const char *server_name;
 	enum verify verify;
+	const struct tls_offer *offer; /* NULL: all that can show a certificate */
+	struct tls_requirement require;
+	const uint8_t (*pins)[PIN_BYTES]; /* the server's key must be one of them; none: any */
+	size_t pin_count;
+	struct tls_pattern issuer; /* of the leaf: against all of its text, its CN and its O */
+	bool staple;               /* an OCSP response is asked for and must be there, fresh and good */
 };
 
 enum tls_step {
@@ -61,7 +106,7 @@ struct tls_session *tls_session_new(struct tls_context *context, int fd, const s
 /* One step of the handshake; call again when the socket is ready. now_unix_s judges validity. After DONE or FAILED
  * the facts may be read. A step reads some 64 KiB, a handshake 1 MiB: a peer that has more to say is FAILED. */
 enum tls_step tls_session_handshake(struct tls_session *session, int64_t now_unix_s);
-/* After DONE: the server asked for a certificate of ours in TLS 1.3, where it refuses a missing one only now. */
+/* After DONE: the server asked for a certificate of ours in TLS 1.3, where it refuses one, or none, only now. */
 bool tls_session_may_be_refused(const struct tls_session *session);
 /* Hears whether it says something next, never AGAIN. WANT_READ: nothing yet; DONE: it speaks to us (tls_session_read()
  * will get it), or has said 4 KiB that were nothing to us (tickets, new keys) and no refusal; FAILED as in the handshake. */
@@ -75,7 +120,7 @@ enum reason tls_session_failure(const struct tls_session *session, const char **
 /* What was shown, also after a failure in which the certificate had already come; present is false if none had. */
 void tls_session_certificate(const struct tls_session *session, struct certificate *certificate);
 /* Heap copies for people; the caller frees with tls_facts_free(). NULL if nothing was shown. */
-struct tls_facts *tls_session_facts(const struct tls_session *session);
+struct tls_facts *tls_session_facts(struct tls_session *session);
 /* Sends close_notify if it can without waiting; never blocks. */
 void tls_session_goodbye(struct tls_session *session);
 void tls_session_free(struct tls_session *session); /* NULL is fine */
