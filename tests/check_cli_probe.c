@@ -237,6 +237,59 @@ START_TEST(a_probe)
 }
 END_TEST
 
+/* An old cross-signed root that the server still sends, and the new one that it need not send. */
+START_TEST(a_chain_is_judged_as_a_client_builds_it)
+{
+	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK };
+	struct certificate_facts verified[2], sent[2];
+	struct tls_facts facts = *facts_of(&found);
+	struct target_config target = target_of(&found);
+	const struct page_style plain = { .columns = COLUMNS };
+	AUTO(str) struct str text = { 0 };
+	AUTO(str) struct str page = { 0 };
+	struct json_writer w;
+	struct result result;
+	struct probed probed;
+	struct json *json;
+
+	sent[0] = verified[0] = facts.chain[0];
+	sent[1] = verified[1] = facts.chain[1];
+	sent[1].subject = (char *)"CN=Old Root";
+	sent[1].fingerprint[0] = 1;
+	sent[1].not_after_unix_s = now_unix_s - DAY_S;
+	verified[1].fingerprint[0] = 2;
+	facts.chain = sent;
+	facts.verified = verified;
+	facts.verified_count = 2;
+	facts.group = (char *)"X25519MLKEM768";
+	facts.alpn = (char *)"h2";
+	result_init(&result, 1);
+	result.phase_us[PHASE_TOTAL] = 1000;
+	result.started_unix_us = now_unix_s * US_PER_S;
+	result.certificate = (struct certificate){
+		.present = true,
+		.not_before_unix_s = sent[0].not_before_unix_s,
+		.not_after_unix_s = sent[0].not_after_unix_s,
+		.chain_not_after_unix_s = verified[1].not_after_unix_s,
+	};
+	probed_judge(&probed, &target, &result, &facts, now_unix_s * US_PER_S);
+	json_start(&w, &text);
+	view_probe(&w, &probed);
+	has(text.data, "\"days_left\":-1,\"level\":\"ok\",\"needed\":false,\"sent\":true");
+	has(text.data, "\"group\":\"X25519MLKEM768\",\"alpn\":\"h2\"");
+	json = parsed(text.data);
+	ck_assert_str_eq(json_get_string(json, "level"), "ok");
+	probe_page(&page, json, &plain);
+	has(page.data, "TLS 1.3, TLS_AES_256_GCM_SHA384, group X25519MLKEM768, ALPN h2");
+	has(page.data, "`-CN=Old Root\n      expired 1 d ago (2024-02-27 to 2026-11-22), RSA 2048,\n"
+		       "      sha256WithRSAEncryption, not needed\n"
+		       "      `-CN=R3,O=Example\n        1000 d left");
+	has(page.data, "not sent, known here");
+	check_width(page.data);
+	json_free(json);
+}
+END_TEST
+
 START_TEST(a_page_with_all_that_a_terminal_can)
 {
 	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 12000, 30000, 12, REASON_CERT_HOSTNAME };
@@ -294,7 +347,7 @@ START_TEST(a_page_of_odd_values)
 			str_add(&text, "OU=a long one,");
 		str_add(&text, "\",\"issuer\":\"x\",\"not_before\":\"2020-01-01T00:00:00Z\"}");
 	}
-	str_add(&text, "],\"certificate_count\":12}");
+	str_add(&text, "],\"certificates_total\":12}");
 	json = parsed(text.data);
 	probe_page(&page, json, &style);
 	has(page.data, "4 sent again: packets are lost");
@@ -594,6 +647,7 @@ END_TEST
 static void add_tests(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, a_probe, 0, (int)COUNT(probes));
+	tcase_add_test(tcase, a_chain_is_judged_as_a_client_builds_it);
 	tcase_add_test(tcase, a_page_with_all_that_a_terminal_can);
 	tcase_add_test(tcase, a_waterfall_stands_where_time_went);
 	tcase_add_test(tcase, a_page_of_odd_values);

@@ -229,10 +229,9 @@ static void explain_latency(struct page *page, struct str *text)
 	str_add_duration(text, us_of(check, level_name(level_of(check))));
 }
 
-static void explain_expiry(struct page *page, struct str *text)
+static void explain_expiry_of(struct page *page, const struct json *certificates, struct str *text)
 {
 	const struct json *check = check_of(page, CHECK_CERTIFICATE);
-	const struct json *certificates = json_get(page->probe, "certificates");
 
 	for (size_t i = 0; i < json_size(certificates); i++) {
 		const struct json *certificate = json_at(certificates, i);
@@ -251,13 +250,24 @@ static void explain_expiry(struct page *page, struct str *text)
 
 static void explain_certificate(struct page *page, struct str *text)
 {
+	const struct json *tls = json_get(page->probe, "tls");
 	const enum reason reason = reason_of(check_of(page, CHECK_CERTIFICATE));
-	const char *words = json_get_string(json_get(page->probe, "tls"), "verify_text");
 
 	if (reason == REASON_CERT_EXPIRED || reason == REASON_CERT_EXPIRING)
-		explain_expiry(page, text);
-	if (text->bytes == 0 && words != NULL)
-		str_add(text, words);
+		explain_expiry_of(page, json_get(page->probe, "certificates"), text);
+	if (text->bytes == 0 && (reason == REASON_CERT_EXPIRED || reason == REASON_CERT_EXPIRING))
+		explain_expiry_of(page, json_get(page->probe, "verified_chain"), text);
+	if (reason == REASON_CERT_WEAK_KEY || reason == REASON_CERT_WEAK_SIGNATURE)
+		str_add(text, json_get_string(tls, "weak_text"));
+	if (reason == REASON_CERT_REVOKED || reason == REASON_CERT_REVOCATION_UNKNOWN)
+		str_add(text, json_get_string(tls, "staple_text"));
+	if (text->bytes == 0)
+		str_add(text, json_get_string(tls, "verify_text"));
+}
+
+static void explain_tls(struct page *page, struct str *text)
+{
+	str_add(text, json_get_string(json_get(page->probe, "tls"), "tls_text"));
 }
 
 /* What the headline has said already is not said again. */
@@ -282,7 +292,7 @@ static void add_reasons(struct page *page)
 {
 	static void (*const explain[CHECK_COUNT])(struct page *page, struct str *text) = {
 		[CHECK_AVAILABILITY] = explain_availability, [CHECK_LATENCY] = explain_latency,
-		[CHECK_CERTIFICATE] = explain_certificate,
+		[CHECK_CERTIFICATE] = explain_certificate, [CHECK_TLS] = explain_tls,
 	};
 
 	for (enum check check = CHECK_AVAILABILITY; check < CHECK_SELF; check++) {
@@ -468,6 +478,8 @@ static void add_tls(struct page *page)
 	add_part(&text, "group ", json_get_string(tls, "group"));
 	add_part(&text, "ALPN ", json_get_string(tls, "alpn"));
 	add_part(&text, "after STARTTLS of ", json_get_string(tls, "starttls"));
+	if (json_get_bool(tls, "client_certificate_asked", false))
+		add_part(&text, "", "asks for a client certificate");
 	add_fact(page, "tls", TABLE_PLAIN, text.data);
 	add_trust(page, tls);
 }
@@ -477,7 +489,7 @@ static void add_tls(struct page *page)
 static void add_names(struct page *page, const struct json *certificate, size_t indent)
 {
 	const struct json *sans = json_get(certificate, "sans");
-	const int64_t total = json_get_int(certificate, "san_count", (int64_t)json_size(sans));
+	const int64_t total = json_get_int(certificate, "san_total", (int64_t)json_size(sans));
 	const size_t shown = json_size(sans) < NAMES_SHOWN ? json_size(sans) : NAMES_SHOWN;
 	AUTO(str) struct str text = { 0 };
 
@@ -509,6 +521,10 @@ static void add_certificate(struct page *page, const struct json *certificate, s
 	str_addf(&text, " (%.10s to %.10s)", text_of(certificate, "not_before"), text_of(certificate, "not_after"));
 	add_part(&text, "", json_get_string(certificate, "key"));
 	add_part(&text, "", json_get_string(certificate, "signature"));
+	if (!json_get_bool(certificate, "needed", true))
+		add_part(&text, "", "not needed");
+	if (!json_get_bool(certificate, "sent", true))
+		add_part(&text, "", "not sent, known here");
 	add_times(page, " ", indent);
 	add_wrapped(page, indent, indent,
 		    level_of(certificate) == LEVEL_OK ? TABLE_PLAIN : table_level_style(level_of(certificate)), text.data);
@@ -530,8 +546,9 @@ static void add_root(struct page *page, const struct json *last, size_t depth)
 static void add_certificates(struct page *page)
 {
 	const struct json *certificates = json_get(page->probe, "certificates");
+	const struct json *verified = json_get(page->probe, "verified_chain");
 	const size_t count = json_size(certificates);
-	const int64_t total = json_get_int(page->probe, "certificate_count", 0);
+	const int64_t total = json_get_int(page->probe, "certificates_total", 0);
 
 	if (count == 0)
 		return;
@@ -540,8 +557,13 @@ static void add_certificates(struct page *page)
 		add_certificate(page, json_at(certificates, i), i);
 	if (total > (int64_t)count)
 		str_addf(page->out, "%*sand %" PRId64 " more\n", 2 * MARGIN, "", total - (int64_t)count);
-	else
+	if (json_size(verified) == 0) {
 		add_root(page, json_at(certificates, count - 1), count - 1);
+		return;
+	}
+	for (size_t i = 0, depth = count; i < json_size(verified); i++)
+		if (!json_get_bool(json_at(verified, i), "sent", false))
+			add_certificate(page, json_at(verified, i), depth++);
 }
 
 void probe_page(struct str *out, const struct json *probe, const struct page_style *style)
