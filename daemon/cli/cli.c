@@ -66,6 +66,7 @@ static const struct cli_option options[CLI_OPTION_COUNT] = {
 	[CLI_OPTION_CRITICAL] = { "critical", 0, "TIME", "taking longer is critical" },
 	[CLI_OPTION_CERT_WARNING] = { "cert-warning", 0, "LEFT", "21d, 25% or 25%,21d: less left is a warning" },
 	[CLI_OPTION_CERT_CRITICAL] = { "cert-critical", 0, "LEFT", "the same for critical" },
+	[CLI_OPTION_TRACE] = { "trace", 0, NULL, "on standard error: what was sent and received" },
 	[CLI_OPTION_NAGIOS] = { "nagios", 0, NULL, "print the line of a monitoring plugin" },
 };
 
@@ -85,7 +86,7 @@ static const uint64_t probe_options =
 	OPTION_BIT(CLI_OPTION_SEND) | OPTION_BIT(CLI_OPTION_EXPECT) |
 	OPTION_BIT(CLI_OPTION_PROBES) | OPTION_BIT(CLI_OPTION_INTERVAL) | OPTION_BIT(CLI_OPTION_WARNING) |
 	OPTION_BIT(CLI_OPTION_CRITICAL) | OPTION_BIT(CLI_OPTION_CERT_WARNING) |
-	OPTION_BIT(CLI_OPTION_CERT_CRITICAL) | OPTION_BIT(CLI_OPTION_NAGIOS);
+	OPTION_BIT(CLI_OPTION_CERT_CRITICAL) | OPTION_BIT(CLI_OPTION_NAGIOS) | OPTION_BIT(CLI_OPTION_TRACE);
 
 static const struct cli_command commands[] = {
 	{ "probe", "HOST:PORT | NAME", "one probe now: what is wrong, and why",

@@ -8,6 +8,7 @@
 #include "daemon/cli/probe_page.h"
 #include "daemon/cli/probe_run.h"
 #include "daemon/cli/probe_stats.h"
+#include "daemon/cli/probe_trace.h"
 #include "daemon/cli/table.h"
 #include "daemon/view_probe.h"
 #include "lib/base/clock.h"
@@ -258,7 +259,7 @@ static enum cli_exit check_rivals(const struct cli *cli)
 /* The target's own configuration says how it is probed. */
 static enum cli_exit check_name_options(const struct cli *cli)
 {
-	static const enum cli_option_id others[] = { CLI_OPTION_PROBES, CLI_OPTION_INTERVAL };
+	static const enum cli_option_id others[] = { CLI_OPTION_PROBES, CLI_OPTION_INTERVAL, CLI_OPTION_TRACE };
 	const char *wrong = cli->step_count > 0 ? cli_option_name(cli->steps[0].option) : NULL;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -409,6 +410,21 @@ static int64_t next_start_us(int64_t last_us, int64_t interval_us)
 						 now_us + interval_us - (now_us - last_us) % interval_us;
 }
 
+struct tracing {
+	FILE *err;
+	struct trace_style style;
+};
+
+static void on_trace(const struct probe_trace *trace, void *arg)
+{
+	const struct tracing *tracing = arg;
+	AUTO(str) struct str text = { 0 };
+
+	probe_trace(&text, trace, &tracing->style);
+	if (text.data != NULL)
+		fputs(text.data, tracing->err);
+}
+
 static void run_course(const struct cli *cli, const struct config *config, struct probe_run *run, struct course *course)
 {
 	int64_t start_us = clock_mono_us();
@@ -459,9 +475,19 @@ static enum cli_exit probe_config(const struct cli *cli, const struct config *co
 {
 	struct error err;
 	struct probe_run *run = probe_run_new(config, course->many, &err);
+	struct tracing tracing = {
+		.err = cli->io->err,
+		.style = {
+			.hide_proxy = config->targets[0].proxy.username != NULL,
+			.hide_exchange = cli->step_count == 0,
+			.addresses = config->targets[0].all_addresses,
+		},
+	};
 
 	if (run == NULL)
 		return give_up(cli, err.text);
+	if (cli_given(cli, CLI_OPTION_TRACE))
+		probe_run_on_trace(run, on_trace, &tracing);
 	json_start(&course->w, &course->json);
 	json_object(&course->w);
 	json_key(&course->w, "probes");

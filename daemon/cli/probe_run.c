@@ -192,6 +192,11 @@ struct probe_run *probe_run_new(const struct config *config, bool interruptible,
 	return run;
 }
 
+void probe_run_on_trace(struct probe_run *run, probe_trace_fn *on_trace, void *arg)
+{
+	probe_loop_on_trace(run->loop, on_trace, arg);
+}
+
 void probe_run_free(struct probe_run *run)
 {
 	if (run == NULL)

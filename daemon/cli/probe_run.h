@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/probe/probe.h"
 #include "lib/base/error.h"
 #include "lib/config/config.h"
 #include "lib/eval/result.h"
@@ -23,6 +24,8 @@ struct probe_run *probe_run_new(const struct config *config, bool interruptible,
 bool probe_run_once(struct probe_run *run, struct result *result);
 /* False: interrupted. */
 bool probe_run_sleep_until(struct probe_run *run, int64_t mono_us);
+/* Lets somebody read along. */
+void probe_run_on_trace(struct probe_run *run, probe_trace_fn *on_trace, void *arg);
 /* Leaves the peers as a good guest, which may take some milliseconds. NULL is fine. */
 void probe_run_free(struct probe_run *run);
 
