@@ -149,7 +149,8 @@ void app_end_probes(struct app *app, int64_t mono_us, bool all)
 		if (!all && mono_us < waiting->until_mono_us && board_find_id(&app->board, waiting->target) != NULL)
 			continue;
 		control_answer_error(waiting->call, "no_result",
-				     all ? "portbelld stops" : "no result came: the target was changed, or the machine is busy");
+				     all ? "portbelld stops" :
+					   "no result came: the target was changed, or the machine is busy");
 		probe_call_end(waiting);
 	}
 }

@@ -7,7 +7,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-static const char *const verify_words[] = { [VERIFY_FULL] = "full", [VERIFY_CHAIN] = "chain", [VERIFY_OFF] = "off" };
+static const char
+	*const verify_words[] = { [VERIFY_FULL] = "full", [VERIFY_CHAIN] = "chain", [VERIFY_OFF] = "off" };
 
 void probed_judge(struct probed *probed, const struct target_config *config, const struct result *result,
 		  const struct tls_facts *facts, int64_t now_unix_us)
@@ -21,7 +22,8 @@ void probed_judge(struct probed *probed, const struct target_config *config, con
 	rules.latency_after = 1;
 	rules.certificate = rules.certificate && config->tls;
 	evaluator_next(&rules, &standing, result, false, now_unix_us, &changes);
-	*probed = (struct probed){ .config = config, .result = result, .facts = facts, .now_unix_us = now_unix_us };
+	*probed =
+		(struct probed){ .config = config, .result = result, .facts = facts, .now_unix_us = now_unix_us };
 	memcpy(probed->checks, standing.checks, sizeof(probed->checks));
 	standing_level(&standing, &probed->worst);
 	standing_done(&standing);
@@ -44,9 +46,8 @@ static int64_t threshold(int64_t us)
 
 static int64_t bound_us(const struct expiry_bound *bound, const struct certificate *certificate)
 {
-	const int64_t lifetime_s = certificate->present ?
-					   certificate->not_after_unix_s - certificate->not_before_unix_s :
-					   -1;
+	const int64_t lifetime_s =
+		certificate->present ? certificate->not_after_unix_s - certificate->not_before_unix_s : -1;
 	const int64_t bound_s = evaluator_bound_s(bound, lifetime_s);
 
 	return bound_s >= 0 ? bound_s * US_PER_S : -1;
@@ -245,8 +246,7 @@ static void write_tls(struct json_writer *w, const struct probed *probed)
 		return;
 	}
 	json_object(w);
-	json_key_string(w, "starttls",
-			config->starttls != STARTTLS_NONE ? starttls_name(config->starttls) : NULL);
+	json_key_string(w, "starttls", config->starttls != STARTTLS_NONE ? starttls_name(config->starttls) : NULL);
 	json_key_string(w, "server_name", config->server_name);
 	json_key_string(w, "verify", verify_words[config->rules.verify]);
 	json_key_string(w, "version", facts != NULL ? facts->version : NULL);

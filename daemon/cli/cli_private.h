@@ -51,7 +51,7 @@ struct cli {
 
 bool cli_given(const struct cli *cli, enum cli_option_id option);
 const char *cli_option_name(enum cli_option_id option); /* without the dashes */
-/* Both print one line on `err`: "portbell: ...". They give the exit status for that, which is another for a plugin. */
+/* Both print one line on `err`: "portbell: ...". They give the exit status for that: a plugin has another. */
 enum cli_exit cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 enum cli_exit cli_fail(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for what is no failure; -q wants none of it. */

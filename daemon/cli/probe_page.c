@@ -10,10 +10,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/words.h"
 
-enum {
-	MARGIN = 2, LABEL = 10, TIME = 9, BAR_MIN = 10, EIGHTHS = 8,
-	TEXT_MAX_BYTES = 1024, NAMES_SHOWN = 12
-};
+enum { MARGIN = 2, LABEL = 10, TIME = 9, BAR_MIN = 10, EIGHTHS = 8, TEXT_MAX_BYTES = 1024, NAMES_SHOWN = 12 };
 
 struct page {
 	struct str *out;
@@ -23,23 +20,32 @@ struct page {
 
 /* What often is behind a reason. */
 static const char *const hints[REASON_COUNT] = {
-	[REASON_DNS_NOT_FOUND] = "the name has no address: a typo, or its record is gone (search domains are not used)",
-	[REASON_DNS_TIMEOUT] = "no name server answered: the trouble may be with the resolver, not with the target",
-	[REASON_DNS_FAILED] = "the name servers have trouble with this name: its zone or its signatures may be broken",
+	[REASON_DNS_NOT_FOUND] =
+		"the name has no address: a typo, or its record is gone (search domains are not used)",
+	[REASON_DNS_TIMEOUT] =
+		"no name server answered: the trouble may be with the resolver, not with the target",
+	[REASON_DNS_FAILED] =
+		"the name servers have trouble with this name: its zone or its signatures may be broken",
 	[REASON_CONNECT_REFUSED] = "the host is there, but nothing listens on this port, or a firewall rejects it",
 	[REASON_CONNECT_TIMEOUT] = "no answer at all: a firewall that drops, a host that is down, or no way back",
 	[REASON_CONNECT_UNREACHABLE] = "a router, or the host itself, says that there is no way there",
 	[REASON_CONNECT_RESET] = "what listens there, or a firewall before it, cut the connection",
-	[REASON_STARTTLS_NOT_OFFERED] = "its certificate or key may not have been loaded; --no-tls looks at the port alone",
-	[REASON_STARTTLS_PROTOCOL] = "another protocol may live on this port: --starttls names it, --no-tls asks for none",
-	[REASON_STARTTLS_TIMEOUT] = "another protocol may live on this port: --starttls names it, --tls begins with TLS",
-	[REASON_TLS_PROTOCOL] = "this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
-	[REASON_TLS_TIMEOUT] = "this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
+	[REASON_STARTTLS_NOT_OFFERED] =
+		"its certificate or key may not have been loaded; --no-tls looks at the port alone",
+	[REASON_STARTTLS_PROTOCOL] =
+		"another protocol may live on this port: --starttls names it, --no-tls asks for none",
+	[REASON_STARTTLS_TIMEOUT] =
+		"another protocol may live on this port: --starttls names it, --tls begins with TLS",
+	[REASON_TLS_PROTOCOL] =
+		"this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
+	[REASON_TLS_TIMEOUT] =
+		"this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
 	[REASON_TLS_CLOSED] = "the server may want another name (--server-name), or not speak TLS here",
 	[REASON_OPEN_UNEXPECTEDLY] = "something listens where nothing should",
 	[REASON_CERT_EXPIRED] = "if it was renewed already, the server has not loaded the new one",
 	[REASON_CERT_EXPIRING] = "if it was renewed already, the server has not loaded the new one",
-	[REASON_CERT_NOT_YET_VALID] = "its time begins later, or a clock is wrong: the server's when it was made, or ours",
+	[REASON_CERT_NOT_YET_VALID] =
+		"its time begins later, or a clock is wrong: the server's when it was made, or ours",
 	[REASON_CERT_UNTRUSTED] =
 		"an authority that is not known here (--ca-file), or an intermediate that the server does not send",
 	[REASON_CERT_SELF_SIGNED] = "nobody vouches for it; --ca-file with this very certificate trusts it",
@@ -278,7 +284,8 @@ static void add_reason(struct page *page, enum check check, const char *explanat
 	AUTO(str) struct str text = { 0 };
 
 	if (!known)
-		str_addf(&text, "%s %s: %s", check_name(check), level_name(level_of(verdict)), reason_text(reason_of(verdict)));
+		str_addf(&text, "%s %s: %s", check_name(check), level_name(level_of(verdict)),
+			 reason_text(reason_of(verdict)));
 	if (explanation != NULL)
 		str_addf(&text, "%s%s", known ? "" : ", ", explanation);
 	if (text.bytes == 0)
@@ -291,8 +298,10 @@ static void add_reason(struct page *page, enum check check, const char *explanat
 static void add_reasons(struct page *page)
 {
 	static void (*const explain[CHECK_COUNT])(struct page *page, struct str *text) = {
-		[CHECK_AVAILABILITY] = explain_availability, [CHECK_LATENCY] = explain_latency,
-		[CHECK_CERTIFICATE] = explain_certificate, [CHECK_TLS] = explain_tls,
+		[CHECK_AVAILABILITY] = explain_availability,
+		[CHECK_LATENCY] = explain_latency,
+		[CHECK_CERTIFICATE] = explain_certificate,
+		[CHECK_TLS] = explain_tls,
 	};
 
 	for (enum check check = CHECK_AVAILABILITY; check < CHECK_SELF; check++) {
@@ -330,7 +339,8 @@ static void add_bar(struct page *page, int64_t from_us, int64_t took_us, int64_t
 	if (length > width - begin * EIGHTHS)
 		length = width - begin * EIGHTHS;
 	add_times(page, " ", MARGIN + (size_t)begin);
-	for (int64_t cell = page->style->blocks ? length / EIGHTHS : (length + EIGHTHS - 1) / EIGHTHS; cell > 0; cell--)
+	for (int64_t cell = page->style->blocks ? length / EIGHTHS : (length + EIGHTHS - 1) / EIGHTHS; cell > 0;
+	     cell--)
 		str_add(&bar, page->style->blocks ? "█" : "#");
 	if (page->style->blocks)
 		str_add(&bar, parts[length % EIGHTHS]);
@@ -339,8 +349,8 @@ static void add_bar(struct page *page, int64_t from_us, int64_t took_us, int64_t
 
 static void add_phase(struct page *page, enum phase phase, int64_t from_us, int64_t took_us, int64_t all_us)
 {
-	const bool failed = str_equal(json_get_string(page->probe, "phase"), phase_name(phase)) &&
-			    phase != PHASE_TOTAL;
+	const bool failed =
+		str_equal(json_get_string(page->probe, "phase"), phase_name(phase)) && phase != PHASE_TOTAL;
 	AUTO(str) struct str time = { 0 };
 
 	str_add_duration(&time, took_us);
@@ -396,8 +406,7 @@ static void add_address(struct page *page, const struct json *address, size_t wi
 	const size_t mark = add_mark(page, level);
 
 	str_addf(page->out, "%-*s", (int)(width + MARGIN), text_of(address, "address"));
-	add_wrapped(page, 2 * MARGIN + mark + width + MARGIN, 4 * MARGIN, table_level_style(level),
-		    text.data);
+	add_wrapped(page, 2 * MARGIN + mark + width + MARGIN, 4 * MARGIN, table_level_style(level), text.data);
 }
 
 static void add_addresses(struct page *page)
@@ -430,11 +439,13 @@ static void add_network(struct page *page)
 	if (rtt_us >= 0) {
 		str_add(&text, "round trip ");
 		str_add_duration(&text, rtt_us);
-		str_addf(&text, ", %" PRId64 " bytes sent, %" PRId64 " received", json_get_int(page->probe, "bytes_sent", 0),
+		str_addf(&text, ", %" PRId64 " bytes sent, %" PRId64 " received",
+			 json_get_int(page->probe, "bytes_sent", 0),
 			 json_get_int(page->probe, "bytes_received", 0));
 	}
 	if (retransmits > 0)
-		str_addf(&text, "%s%" PRId64 " sent again: packets are lost", text.bytes > 0 ? ", " : "", retransmits);
+		str_addf(&text, "%s%" PRId64 " sent again: packets are lost", text.bytes > 0 ? ", " : "",
+			 retransmits);
 	if (text.bytes > 0)
 		add_fact(page, "network", retransmits > 0 ? TABLE_WARNING : TABLE_PLAIN, text.data);
 }
@@ -458,7 +469,8 @@ static void add_trust(struct page *page, const struct json *tls)
 	if (strcmp(verify, "off") == 0)
 		str_add(&text, "not verified (verify: off)");
 	else if (reason != REASON_OK)
-		str_addf(&text, "refused: %s%s%s", reason_text(reason), words != NULL ? ": " : "", words != NULL ? words : "");
+		str_addf(&text, "refused: %s%s%s", reason_text(reason), words != NULL ? ": " : "",
+			 words != NULL ? words : "");
 	else if (strcmp(verify, "chain") == 0)
 		str_add(&text, "trusted; the name was not looked at (verify: chain)");
 	else
@@ -518,7 +530,8 @@ static void add_certificate(struct page *page, const struct json *certificate, s
 		add_times(page, " ", MARGIN);
 	add_wrapped(page, indent, indent + MARGIN, TABLE_PLAIN, text_of(certificate, "subject"));
 	add_left(&text, certificate, now_of(page));
-	str_addf(&text, " (%.10s to %.10s)", text_of(certificate, "not_before"), text_of(certificate, "not_after"));
+	str_addf(&text, " (%.10s to %.10s)", text_of(certificate, "not_before"),
+		 text_of(certificate, "not_after"));
 	add_part(&text, "", json_get_string(certificate, "key"));
 	add_part(&text, "", json_get_string(certificate, "signature"));
 	if (!json_get_bool(certificate, "needed", true))
@@ -527,7 +540,8 @@ static void add_certificate(struct page *page, const struct json *certificate, s
 		add_part(&text, "", "not sent, known here");
 	add_times(page, " ", indent);
 	add_wrapped(page, indent, indent,
-		    level_of(certificate) == LEVEL_OK ? TABLE_PLAIN : table_level_style(level_of(certificate)), text.data);
+		    level_of(certificate) == LEVEL_OK ? TABLE_PLAIN : table_level_style(level_of(certificate)),
+		    text.data);
 	if (depth == 0)
 		add_names(page, certificate, indent);
 }

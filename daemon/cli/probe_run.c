@@ -28,10 +28,10 @@ struct probe_run {
 	struct outfit *outfit;
 	struct plan plan;
 	struct sigaction pipe_before;
-	struct result *result;   /* where the present one goes */
+	struct result *result; /* where the present one goes */
 	bool waiting;
 	bool interrupted;
-	int64_t rtt_us;          /* the longest seen */
+	int64_t rtt_us; /* the longest seen */
 };
 
 static void on_done(struct probe *probe, struct result *result, void *arg)

@@ -29,7 +29,8 @@ static bool is_hidden(const struct probe_trace *trace, const struct trace_style 
 {
 	if (trace->kind != PROBE_TRACE_SENT || trace->message)
 		return false;
-	return trace->phase == PHASE_PROXY ? style->hide_proxy : trace->phase == PHASE_EXCHANGE && style->hide_exchange;
+	return trace->phase == PHASE_PROXY ? style->hide_proxy :
+					     trace->phase == PHASE_EXCHANGE && style->hide_exchange;
 }
 
 /* A line of the peer's is a line here. */

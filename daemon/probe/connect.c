@@ -93,7 +93,8 @@ static void attempt_tell(struct probe *probe, enum reason reason, int error_numb
 	struct result *result = &probe->result;
 
 	stream_trace_note(probe, "%s", reason_text(reason));
-	if (!probe->plan->tell_attempts || probe->role != PROBE_ALONE || result->address_count >= RESOLVER_ADDRESSES_MAX)
+	if (!probe->plan->tell_attempts || probe->role != PROBE_ALONE ||
+	    result->address_count >= RESOLVER_ADDRESSES_MAX)
 		return;
 	if (result->addresses == NULL)
 		result->addresses = mem_array(RESOLVER_ADDRESSES_MAX, sizeof(*result->addresses));

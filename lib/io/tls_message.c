@@ -9,13 +9,15 @@ enum { NAME_BYTES = 80 };
 
 /* HandshakeType: RFC 8446 section 4, RFC 5246 section 7.4, RFC 6066 section 8. */
 static const char *const handshake_names[] = {
-	[0] = "HelloRequest", [1] = "ClientHello", [2] = "ServerHello", [4] = "NewSessionTicket",
-	[8] = "EncryptedExtensions", [11] = "Certificate", [12] = "ServerKeyExchange", [13] = "CertificateRequest",
-	[14] = "ServerHelloDone", [15] = "CertificateVerify", [16] = "ClientKeyExchange", [20] = "Finished",
+	[0] = "HelloRequest",	    [1] = "ClientHello",	 [2] = "ServerHello",
+	[4] = "NewSessionTicket",   [8] = "EncryptedExtensions", [11] = "Certificate",
+	[12] = "ServerKeyExchange", [13] = "CertificateRequest", [14] = "ServerHelloDone",
+	[15] = "CertificateVerify", [16] = "ClientKeyExchange",	 [20] = "Finished",
 	[22] = "CertificateStatus", [24] = "KeyUpdate",
 };
 
-static void on_message(int sent, int version, int content_type, const void *data, size_t bytes, SSL *ssl, void *arg)
+static void on_message(int sent, int version, int content_type, const void *data, size_t bytes, SSL *ssl,
+		       void *arg)
 {
 	const struct tls_session *session = arg;
 	const uint8_t *message = data;
