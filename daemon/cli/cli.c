@@ -57,8 +57,8 @@ static const struct cli_option options[CLI_OPTION_COUNT] = {
 	[CLI_OPTION_CA_FILE] = { "ca-file", 0, "FILE", "authorities in PEM, instead of the system's" },
 	[CLI_OPTION_VERIFY] = { "verify", 0, "HOW", "full, chain (not the name) or off" },
 	[CLI_OPTION_PROXY] = { "proxy", 0, "URL", "socks5://, socks5h:// or http://host:port" },
-	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "once connected: send that (\\r \\n \\xNN as in the file)", true },
-	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for an answer that matches; both in the order given", true },
+	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "send that once connected (\\r \\n \\xNN)", true },
+	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for a match; both in the order given", true },
 	[CLI_OPTION_TIMEOUT] = { "timeout", 0, "TIME", "for the whole probe (10s)" },
 	[CLI_OPTION_PROBES] = { "count", 0, "N", "so many probes, and a summary" },
 	[CLI_OPTION_INTERVAL] = { "interval", 0, "TIME", "from one to the next (1s)" },
@@ -240,7 +240,8 @@ static void print_help(FILE *out)
 	}
 	print_options(out, "Options", global_options);
 	fprintf(out, "\nExit status: 0 fine, 1 failed or something is not ok, 2 usage, 3 the daemon is not running,\n"
-		     "4 no permission; probe: 0 ok, 1 warning, 2 critical, 3 unknown or usage. More in portbell(1).\n");
+		     "4 no permission. Of probe: 0 ok, 1 warning, 2 critical, 3 unknown or usage.\n"
+		     "More in portbell(1).\n");
 }
 
 static void print_command_help(FILE *out, const struct cli_command *command)

@@ -10,6 +10,7 @@
 #include "daemon/cli/probe_stats.h"
 #include "daemon/cli/probe_trace.h"
 #include "daemon/cli/table.h"
+#include "daemon/probe/outfit.h"
 #include "daemon/view_probe.h"
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
@@ -545,7 +546,13 @@ static enum cli_exit probe_name(const struct cli *cli)
 
 static enum cli_exit probe_address(const struct cli *cli, uint16_t port, struct course *course)
 {
-	const struct config_env env = { .variable = cli->io->variable, .arg = cli->io->arg, .lenient = true };
+	const struct config_env env = {
+		.variable = cli->io->variable,
+		.arg = cli->io->arg,
+		.credentials_directory = cli->io->variable("CREDENTIALS_DIRECTORY", cli->io->arg),
+		.check_ciphers = outfit_check_ciphers,
+		.lenient = true,
+	};
 	struct settings settings = { .count = 0 };
 	struct report report = { 0 };
 	const char *file = NULL;

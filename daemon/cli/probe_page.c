@@ -47,7 +47,7 @@ static const char *const hints[REASON_COUNT] = {
 	[REASON_CERT_NOT_YET_VALID] =
 		"its time begins later, or a clock is wrong: the server's when it was made, or ours",
 	[REASON_CERT_UNTRUSTED] =
-		"an authority that is not known here (--ca-file), or an intermediate that the server does not send",
+		"an authority not known here (--ca-file), or an intermediate that the server does not send",
 	[REASON_CERT_SELF_SIGNED] = "nobody vouches for it; --ca-file with this very certificate trusts it",
 	[REASON_CERT_HOSTNAME] = "the names it is for are below; --server-name asks for another",
 	[REASON_LOCAL_ERROR] = "this says nothing about the target",
@@ -119,7 +119,7 @@ static size_t fitting_bytes(const char *text, size_t columns)
 	return end;
 }
 
-/* Begins at column `at`; further lines begin at `hang`. Ends the line. What strangers wrote is clean once more here. */
+/* Begins at column `at`; further lines begin at `hang`. Ends the line. What strangers wrote is cleaned here. */
 static void add_wrapped(struct page *page, size_t at, size_t hang, enum table_style style, const char *text)
 {
 	AUTO(string) char *clean = str_clean(text, strlen(text), TEXT_MAX_BYTES);

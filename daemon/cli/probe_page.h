@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_page - what one probe found, for people: verdict and reason first, then where the time went, what answered,
- * and the certificates. Drawn from the JSON that view_probe() writes, here or in the daemon. Pure.
+ * probe_page - what one probe found, for people: verdict and reason first, then where the time went, what
+ * answered, and the certificates. Drawn from the JSON that view_probe() writes, here or in the daemon. Pure.
  */
 #ifndef PORTBELL_CLI_PROBE_PAGE_H
 #define PORTBELL_CLI_PROBE_PAGE_H

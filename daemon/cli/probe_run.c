@@ -155,7 +155,7 @@ static bool set_up_resolver(struct probe_run *run, const struct resolver_config 
 	return run->resolver != NULL;
 }
 
-/* Plan and outfit. The system's bundle takes longer to parse than the handshake: a target without TLS does not touch it. */
+/* Plan and outfit. The system's bundle takes longer to parse than the handshake: without TLS it is not touched. */
 static bool set_up_plan(struct probe_run *run, const struct config *config, struct error *err)
 {
 	struct report report = { 0 };
