@@ -85,6 +85,19 @@ static void turn_loop(struct probe_run *run)
 	event_base_loop(run->base, EVLOOP_ONCE);
 }
 
+/* What the peer has closed is an error to us; what the reader of our output has closed ends us, as it should. */
+static void ignore_pipe(struct probe_run *run)
+{
+	const struct sigaction ignored = { .sa_handler = SIG_IGN };
+
+	sigaction(SIGPIPE, &ignored, &run->pipe_before);
+}
+
+static void restore_pipe(const struct probe_run *run)
+{
+	sigaction(SIGPIPE, &run->pipe_before, NULL);
+}
+
 static bool wait_for_it(struct probe_run *run)
 {
 	run->waiting = true;
@@ -98,12 +111,12 @@ bool probe_run_once(struct probe_run *run, struct result *result)
 	struct probe *probe;
 
 	run->result = result;
+	ignore_pipe(run);
 	probe = probe_start(run->loop, &run->plan, clock_mono_us(), NULL, on_done, run);
-	if (wait_for_it(run))
-		return true;
 	/* It may have ended in the very turn in which the signal came. */
-	if (run->waiting)
+	if (!wait_for_it(run) && run->waiting)
 		probe_cancel(probe);
+	restore_pipe(run);
 	return !run->waiting;
 }
 
@@ -112,7 +125,9 @@ bool probe_run_sleep_until(struct probe_run *run, int64_t mono_us)
 	bool slept;
 
 	wheel_arm(run->wheel, &run->nap, mono_us);
+	ignore_pipe(run);
 	slept = wait_for_it(run);
+	restore_pipe(run);
 	wheel_cancel(run->wheel, &run->nap);
 	return slept;
 }
@@ -176,10 +191,8 @@ static bool set_up_plan(struct probe_run *run, const struct config *config, stru
 
 struct probe_run *probe_run_new(const struct config *config, bool interruptible, struct error *err)
 {
-	const struct sigaction ignored = { .sa_handler = SIG_IGN };
 	struct probe_run *run = mem_new(struct probe_run);
 
-	sigaction(SIGPIPE, &ignored, &run->pipe_before);
 	timer_init(&run->nap, on_nap_over);
 	if (!set_up_loop(run, interruptible, err) || !set_up_resolver(run, &config->resolver, err) ||
 	    !set_up_plan(run, config, err)) {
@@ -201,6 +214,7 @@ void probe_run_free(struct probe_run *run)
 {
 	if (run == NULL)
 		return;
+	ignore_pipe(run);
 	if (run->loop != NULL)
 		probe_loop_part(run->loop, PARTING_US + PARTING_ROUND_TRIPS * run->rtt_us);
 	probe_loop_free(run->loop);
@@ -215,6 +229,6 @@ void probe_run_free(struct probe_run *run)
 	wheel_free(run->wheel);
 	outfit_free(run->outfit);
 	tls_domain_free(run->domain);
-	sigaction(SIGPIPE, &run->pipe_before, NULL);
+	restore_pipe(run);
 	free(run);
 }

@@ -3,7 +3,7 @@
  * probe_run - probes of one target without a daemon: an event loop of its own, which runs while somebody waits.
  * Owns:    the configuration is lent, and stays until probe_run_free().
  * Fails:   a CA file that cannot be read, no system bundle: err says so. All else is the result's.
- * Signals: SIGPIPE is ignored from new to free; with `interruptible` SIGINT and SIGTERM end a wait.
+ * Signals: SIGPIPE is ignored while it runs, not in between; with `interruptible` SIGINT and SIGTERM end a wait.
  */
 #ifndef PORTBELL_CLI_PROBE_RUN_H
 #define PORTBELL_CLI_PROBE_RUN_H
