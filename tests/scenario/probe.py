@@ -9,6 +9,7 @@ import pty
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -215,6 +216,63 @@ ok(code == 0 and [(a["address"], a["reason"]) for a in first] ==
    [(f"127.0.0.9:{tcp.port}", "connect_refused"), (f"127.0.0.1:{tcp.port}", "ok")], "address-that-works", f"{out}{err}")
 ok(code_all == 2 and sorted((a["address"], a["reason"]) for a in both["addresses"]) ==
    [(f"127.0.0.1:{tcp.port}", "ok"), (f"127.0.0.9:{tcp.port}", "connect_refused")], "all-addresses", f"{out_all}{err_all}")
+
+# ---- how TLS begins, by the port -------------------------------------------------------------------------------------
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(*servers["good"][1:])
+
+
+def listen(number, talk):
+    listener = socket.create_server(("127.0.0.1", number), backlog=8)
+
+    def run_it():
+        while True:
+            peer, _ = listener.accept()
+            try:
+                with peer:
+                    peer.settimeout(5)
+                    talk(peer)
+            except OSError:
+                pass
+
+    threading.Thread(target=run_it, daemon=True).start()
+
+
+def talk_tls(peer):
+    with context.wrap_socket(peer, server_side=True) as tls:
+        tls.recv(100)
+
+
+def talk_smtp(peer):
+    peer.sendall(b"220 mail.example.com ESMTP\r\n")
+    peer.recv(500)
+    peer.sendall(b"250-mail.example.com\r\n250 STARTTLS\r\n")
+    peer.recv(500)
+    peer.sendall(b"220 go ahead\r\n")
+    talk_tls(peer)
+
+
+def talk_pop3(peer):
+    peer.sendall(b"+OK hello\r\n")
+    peer.recv(500)
+    peer.sendall(b"+OK\r\nUSER\r\n.\r\n")
+    peer.recv(500)
+
+
+for number, talk in [(443, talk_tls), (25, talk_smtp), (2525, talk_smtp), (110, talk_pop3)]:
+    listen(number, talk)
+for name, words, status, starttls, phases in [
+    ("tls-by-port", [*TRUST, "localhost:443"], 0, None, {"connect", "tls"}),
+    ("starttls-by-port", [*TRUST, "localhost:25"], 0, "smtp", {"connect", "starttls", "tls"}),
+    ("no-tls-by-order", ["--no-tls", "localhost:25"], 0, None, {"connect"}),
+    ("starttls-by-order", [*TRUST, "--starttls", "smtp", "localhost:2525"], 0, "smtp", {"connect", "starttls", "tls"}),
+    ("no-port-no-tls", ["localhost:2525"], 0, None, {"connect"}),
+    ("starttls-not-offered", ["localhost:110"], 2, "pop3", {"connect", "starttls"}),
+]:
+    code, out, err = run("--json", *words)
+    probe = json.loads(out) if out else {"tls": None, "phases": {}}
+    ok(code == status and (probe["tls"] or {}).get("starttls") == starttls and
+       set(probe["phases"]) - {"dns", "total"} == phases, name, f"{code} {out}{err}")
 
 # ---- the daemon probes a target of its own ---------------------------------------------------------------------------
 daemon = harness.Daemon(os.path.join(work, "daemon"), f"""
