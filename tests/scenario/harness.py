@@ -122,6 +122,9 @@ class Authority:
         return base + ".pem", base + ".key"
 
 
+# What is started so ends when the scenario does, however that ends.
+WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
+
 # Real servers ---------------------------------------------------------------------------------------------------------
 
 
@@ -142,7 +145,7 @@ class Nginx:
                     f" proxy_temp_path {directory}; fastcgi_temp_path {directory}; uwsgi_temp_path {directory};"
                     f" scgi_temp_path {directory};\n{blocks}}}\n")
         binary = shutil.which("nginx") or "/usr/sbin/nginx"
-        self.process = subprocess.Popen([binary, "-p", directory, "-c", conf, "-e", "stderr"],
+        self.process = subprocess.Popen([*WITH_US, binary, "-p", directory, "-c", conf, "-e", "stderr"],
                                         stderr=open(os.path.join(directory, "err"), "w"))
         for port, _, _ in servers:
             if not wait_for(lambda port=port: reachable(port), 10):
@@ -357,7 +360,7 @@ class Daemon:
 
     def start(self):
         log = open(self.log_path, "a")
-        self.process = subprocess.Popen([*self.wrapper, os.path.join(BUILD, "portbelld"), "-c", self.config],
+        self.process = subprocess.Popen([*WITH_US, *self.wrapper, os.path.join(BUILD, "portbelld"), "-c", self.config],
                                         stderr=log, stdout=log, env=self.environment)
         return self
 
