@@ -7,6 +7,7 @@
 
 #include "daemon/app_private.h"
 #include "daemon/log.h"
+#include "daemon/probe/outfit.h"
 #include "daemon/service.h"
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
@@ -94,6 +95,7 @@ static void on_result(struct app *app, struct result *result)
 	evaluator_next(&target->watched.config->rules, &target->watched.standing, result,
 		       reason_is_ours(result->reason) && ledger_explains_unknown(app->ledger), clock_unix_us(), &changes);
 	target_take_result(target, result);
+	app_answer_probes(app, target);
 	if (pending && target->watched.standing.judged)
 		log_first_verdict(&target->watched);
 	for (size_t i = 0; i < changes.count; i++) {
@@ -322,7 +324,7 @@ static void look_at_certificates_again(struct app *app)
 
 void app_watch_own_certificates(struct app *app)
 {
-	AUTO(string) char *text = generation_own_trouble(app->generation, clock_unix_us() / US_PER_S);
+	AUTO(string) char *text = outfit_own_trouble(app->generation->outfit, clock_unix_us() / US_PER_S);
 
 	ledger_self(app->ledger, REASON_OWN_CERTIFICATE, text);
 }
@@ -338,6 +340,7 @@ static void every_hour(struct app *app)
 static void every_second(struct app *app, int64_t mono_us)
 {
 	app->ticks++;
+	app_end_probes(app, mono_us, false);
 	watch_store(app, mono_us);
 	watch_crew(app, mono_us);
 	if (app->ticks % REMIND_EVERY_TICKS == 0)

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* What `portbell` asks over the control socket, answered from the program's parts. */
+#include <string.h>
+
 #include "daemon/app_private.h"
+#include "daemon/view_probe.h"
+#include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 
@@ -87,6 +91,94 @@ static void on_status(void *arg, const struct match *match, struct control_call 
 	json_key_int(&w, "messages_waiting", (int64_t)notifier_waiting(app->notifier));
 	json_object_end(&w);
 	answer(call, &text);
+}
+
+/* probe */
+
+enum { PROBE_GRACE_MS = 10000 };
+
+struct probe_call {
+	struct list item;
+	struct control_call *call;
+	uint32_t target;         /* its id */
+	int64_t asked_unix_us;   /* a probe that began before does not count */
+	int64_t until_mono_us;
+};
+
+static void probe_call_end(struct probe_call *waiting)
+{
+	list_remove(&waiting->item);
+	free(waiting);
+}
+
+static void answer_probe(struct control_call *call, const struct watched *watched)
+{
+	const struct certificate *certificate = &watched->last.certificate;
+	const struct tls_facts *facts = watched->facts;
+	struct probed probed;
+	struct str text = { 0 };
+	struct json_writer w;
+
+	/* Facts are kept of the last certificate that was shown; this probe may not have come so far. */
+	if (!certificate->present || facts == NULL || facts->chain_count == 0 ||
+	    memcmp(facts->chain[0].fingerprint, certificate->fingerprint, FINGERPRINT_BYTES) != 0)
+		facts = NULL;
+	probed_judge(&probed, watched->config, &watched->last, facts, clock_unix_us());
+	json_start(&w, &text);
+	view_probe(&w, &probed);
+	answer(call, &text);
+}
+
+void app_answer_probes(struct app *app, const struct target *target)
+{
+	struct probe_call *waiting;
+
+	list_each(waiting, &app->probe_calls, struct probe_call, item) {
+		if (waiting->target != target->id || target->watched.last.started_unix_us < waiting->asked_unix_us)
+			continue;
+		answer_probe(waiting->call, &target->watched);
+		probe_call_end(waiting);
+	}
+}
+
+void app_end_probes(struct app *app, int64_t mono_us, bool all)
+{
+	struct probe_call *waiting;
+
+	list_each(waiting, &app->probe_calls, struct probe_call, item) {
+		if (!all && mono_us < waiting->until_mono_us && board_find_id(&app->board, waiting->target) != NULL)
+			continue;
+		control_answer_error(waiting->call, "no_result",
+				     all ? "portbelld stops" : "no result came: the target was changed, or the machine is busy");
+		probe_call_end(waiting);
+	}
+}
+
+static void on_probe(void *arg, const char *name, struct control_call *call)
+{
+	struct app *app = arg;
+	const struct target *target = board_find(&app->board, name);
+	const struct now now = clock_now();
+	struct probe_call *waiting;
+
+	if (target == NULL || target->watched.config->paused) {
+		AUTO(string) char *text = mem_printf(target == NULL ? "no target is called \"%s\"" :
+								      "\"%s\" is paused in the configuration",
+						     name);
+
+		control_answer_error(call, target == NULL ? "not_found" : "paused", text);
+		return;
+	}
+	waiting = mem_new(struct probe_call);
+	*waiting = (struct probe_call){
+		.call = call,
+		.target = target->id,
+		.asked_unix_us = now.unix_us,
+		.until_mono_us = now.mono_us + (2 * target->watched.config->timeout_ms + PROBE_GRACE_MS) * US_PER_MS,
+	};
+	list_init(&waiting->item);
+	list_push(&app->probe_calls, &waiting->item);
+	prober_post_probe_now(app->crew[target->prober].prober, target->index);
 }
 
 /* reload */
@@ -266,6 +358,7 @@ struct control_backend app_control_backend(struct app *app)
 {
 	return (struct control_backend){
 		.status = on_status,
+		.probe = on_probe,
 		.reload = on_reload,
 		.test = on_test,
 		.outbox = on_outbox,

@@ -53,6 +53,7 @@ struct app {
 	struct loader *loader;
 	struct control *control;
 	struct control_call *reload_call; /* who waits for the load under way; NULL: nobody */
+	struct list probe_calls; /* who waits for a probe */
 	bool loading;
 	bool load_again;         /* asked for while loading */
 	char *config_error;      /* why the last reload was refused; NULL: it was not */
@@ -80,6 +81,10 @@ void app_reload(struct app *app, struct control_call *call);
 /* app_control.c: what the control socket asks */
 struct control_backend app_control_backend(struct app *app);
 void app_answer_reload(struct app *app, const struct report *report, bool applied);
+/* The target has a new result. */
+void app_answer_probes(struct app *app, const struct target *target);
+/* Ends the waiting of those for whom none will come; of all when we stop. */
+void app_end_probes(struct app *app, int64_t mono_us, bool all);
 void app_count(const struct app *app, struct view_counts *counts);
 
 #endif

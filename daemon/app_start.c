@@ -316,6 +316,7 @@ struct app *app_new(struct config *config, struct report *report, struct error *
 {
 	struct app *app = mem_new(struct app);
 
+	list_init(&app->probe_calls);
 	app->file = mem_strdup(config->file);
 	if (start(app, config, report, err))
 		return app;
@@ -352,6 +353,7 @@ void app_free(struct app *app)
 {
 	if (app == NULL)
 		return;
+	app_end_probes(app, 0, true);
 	control_free(app->control);
 	/* Contexts are made in the probers' domains: those go last. */
 	for (size_t i = 0; i < app->crew_count; i++)

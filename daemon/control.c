@@ -76,6 +76,12 @@ static void handle_status(const struct control_backend *backend, const struct co
 	backend->status(backend->arg, &request->match, call);
 }
 
+static void handle_probe(const struct control_backend *backend, const struct control_request *request,
+			 struct control_call *call)
+{
+	backend->probe(backend->arg, request->argument, call);
+}
+
 static void handle_reload(const struct control_backend *backend, const struct control_request *request,
 			  struct control_call *call)
 {
@@ -110,6 +116,7 @@ static void handle_outbox_drop(const struct control_backend *backend, const stru
 
 static const struct control_command commands[] = {
 	{ "status", "match", false, handle_status },
+	{ "probe", "target", true, handle_probe },
 	{ "reload", NULL, true, handle_reload },
 	{ "test", "sender", true, handle_test },
 	{ "outbox", NULL, false, handle_outbox },

@@ -4,7 +4,7 @@
  *   request   {"command": "status", "match": ["group=web"]}
  *   answer    {"ok": true, "data": ...}   or   {"ok": false, "error": {"code": "not_found", "message": "..."}}
  * Who may: root, the daemon's own user, and whom the socket's mode and group (0660) let in; SO_PEERCRED tells who.
- *   commands  status {match}, reload, test {sender}, outbox, outbox_retry {id}, outbox_drop {id}
+ *   commands  status {match}, probe {target}, reload, test {sender}, outbox, outbox_retry {id}, outbox_drop {id}
  * Order: a client's requests are answered one after the other.
  * Caps:  a line 4 KiB, 16 clients (the one silent longest goes), 4 MiB of answers waiting for a reader, then it is
  *        dropped (a single answer may be longer), as is one that takes nothing for 30 s. Never blocks the loop.
@@ -28,6 +28,7 @@ struct control_call;
 /* What the commands ask of the program; each must answer its call, at once or later. */
 struct control_backend {
 	void (*status)(void *arg, const struct match *match, struct control_call *call);
+	void (*probe)(void *arg, const char *target, struct control_call *call);
 	void (*reload)(void *arg, struct control_call *call);
 	void (*test)(void *arg, const char *sender, struct control_call *call);
 	void (*outbox)(void *arg, struct control_call *call);

@@ -217,7 +217,7 @@ static char *tls_text(const struct tls_facts *facts)
 	return str_take(&text);
 }
 
-/* The leaf, or the certificate that ends first of those that clients need where that is what the incident is about. */
+/* The leaf, or of the certificates that clients need the one that ends first, where the incident is about that. */
 static const struct certificate_facts *pick_certificate(const struct tls_facts *facts, enum reason reason)
 {
 	const struct certificate_facts *chain = facts->verified_count > 0 ? facts->verified : facts->chain;
@@ -455,10 +455,11 @@ static void tell(struct ledger *ledger, struct entry *entry, enum event_kind eve
 	store_put_incident(ledger_batch(ledger), incident);
 }
 
-void ledger_notice_certificate(struct ledger *ledger, const char *target, const char *story, const char *explanation)
+void ledger_notice_certificate(struct ledger *ledger, const char *target, const char *story,
+			       const char *explanation)
 {
-	/* Nothing stays open and nothing is remembered: an incident without a number that nobody keeps. The certificate
-	 * enters the set in the same batch, so that it is told once. */
+	/* Nothing stays open and nothing is remembered: an incident without a number that nobody keeps. The
+	 * certificate enters the set in the same batch, so that it is told once. */
 	struct incident incident = {
 		.target = mem_strdup(target),
 		.check = CHECK_CERTIFICATE,

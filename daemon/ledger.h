@@ -58,7 +58,8 @@ void ledger_restore(struct ledger *ledger, struct store_state *state);
 
 void ledger_change(struct ledger *ledger, const char *target, const struct change *change);
 /* Another certificate: one message to whom it concerns, no incident. explanation may be NULL. */
-void ledger_notice_certificate(struct ledger *ledger, const char *target, const char *story, const char *explanation);
+void ledger_notice_certificate(struct ledger *ledger, const char *target, const char *story,
+			       const char *explanation);
 /* Trouble of our own: text says what; NULL: it is over. */
 void ledger_self(struct ledger *ledger, enum reason reason, const char *text);
 /* The target, or one check of it (CHECK_COUNT: all), is no longer watched: what was told of it is ended. */

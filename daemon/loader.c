@@ -6,8 +6,7 @@
 #include <string.h>
 #include <uthash.h>
 
-#include "daemon/loader_private.h"
-#include "daemon/probe/plan.h"
+#include "daemon/probe/outfit.h"
 #include "lib/base/clock.h"
 #include "lib/base/inbox.h"
 #include "lib/base/mem.h"
@@ -73,42 +72,9 @@ static bool targets_equal(const struct target_config *a, const struct target_con
 	       a->revocation == b->revocation && a->patterns == b->patterns && send_to_equal(a, b);
 }
 
-/* Exchanges */
-
-/* One for each entry of config->exchanges; NULL for the first, and where there is a mistake, which the report says. */
-static struct exchange_plan **build_exchanges(const struct config *config, struct report *report, bool *good)
-{
-	struct exchange_plan **plans = mem_array(config->exchange_count, sizeof(struct exchange_plan *));
-
-	*good = true;
-	for (size_t i = 1; i < config->exchange_count; i++) {
-		const struct exchange_config *exchange = &config->exchanges[i];
-		struct error err;
-		size_t bad;
-
-		plans[i] = exchange_plan_new(exchange->steps, exchange->count, &bad, &err);
-		if (plans[i] != NULL)
-			continue;
-		*good = false;
-		report_add(report, false, exchange->steps[bad].where, exchange->steps[bad].path, "%s", err.text);
-	}
-	return plans;
-}
-
-static void free_exchanges(struct exchange_plan **plans, size_t count)
-{
-	for (size_t i = 0; plans != NULL && i < count; i++)
-		exchange_plan_free(plans[i]);
-	free(plans);
-}
-
 bool loader_check_files(const struct config *config, struct report *report)
 {
-	bool good;
-	struct exchange_plan **exchanges = build_exchanges(config, report, &good);
-
-	free_exchanges(exchanges, config->exchange_count);
-	return loader_tls_check(config, report) && good;
+	return outfit_check(config, report);
 }
 
 /* Targets to probers */
@@ -146,15 +112,6 @@ static void count_change(struct reload_summary *summary, const struct known *kno
 		summary->changed++;
 }
 
-static void fill_plan(const struct generation *generation, const struct target_config *target,
-		      const struct watch *watch, struct plan *plan)
-{
-	plan_set(plan, target);
-	plan->target_id = watch->id;
-	plan->exchange = generation->exchanges[target->exchange];
-	plan->tls_in_exchange = plan->exchange != NULL && exchange_plan_starts_tls(plan->exchange);
-}
-
 /* The same name goes to the same prober in every generation. */
 static int prober_of(const struct target_config *target, size_t prober_count)
 {
@@ -179,8 +136,7 @@ static void count_shares(struct generation *generation)
 	}
 }
 
-static bool deal_targets(struct generation *generation, struct tls_domain *const *domains,
-			 const struct generation *previous, struct report *report)
+static bool deal_targets(struct generation *generation, const struct generation *previous, struct report *report)
 {
 	const struct config *config = generation->config;
 	struct known *all;
@@ -198,9 +154,8 @@ static bool deal_targets(struct generation *generation, struct tls_domain *const
 		count_change(&generation->summary, known, target);
 		watch->id = known != NULL && known->config->identity == target->identity ? known->watch->id :
 											   generation->next_id++;
-		fill_plan(generation, target, watch, plan);
-		if (target->tls)
-			good = loader_tls_plan(generation, domains, i, plan, report) && good;
+		good = outfit_plan(generation->outfit, (size_t)watch->prober, i, plan, report) && good;
+		plan->target_id = watch->id;
 		if (known != NULL && known->watch->prober == watch->prober)
 			plan->previous = (int32_t)known->watch->index;
 		if (known != NULL)
@@ -223,10 +178,8 @@ struct generation *generation_build(struct config *config, struct tls_domain *co
 	generation->prober_count = domain_count;
 	generation->watches = mem_array(config->target_count + 1, sizeof(struct watch));
 	generation->assignments = mem_array(domain_count + 1, sizeof(struct assignment));
-	bool good;
-
-	generation->exchanges = build_exchanges(config, report, &good);
-	if (loader_tls_build(generation, report) && good && deal_targets(generation, domains, previous, report))
+	generation->outfit = outfit_new(config, domains, domain_count, report);
+	if (generation->outfit != NULL && deal_targets(generation, previous, report))
 		return generation;
 	generation_free(generation);
 	return NULL;
@@ -236,10 +189,9 @@ void generation_free(struct generation *generation)
 {
 	if (generation == NULL)
 		return;
-	loader_tls_free(generation);
+	outfit_free(generation->outfit);
 	for (size_t i = 0; i < generation->prober_count; i++)
 		free(generation->assignments[i].plans);
-	free_exchanges(generation->exchanges, generation->config->exchange_count);
 	free(generation->assignments);
 	free(generation->watches);
 	config_free(generation->config);
@@ -373,7 +325,7 @@ struct config_env loader_env(bool lenient)
 	return (struct config_env){
 		.variable = variable,
 		.credentials_directory = getenv("CREDENTIALS_DIRECTORY"),
-		.check_ciphers = loader_tls_check_ciphers,
+		.check_ciphers = outfit_check_ciphers,
 		.lenient = lenient,
 	};
 }

@@ -15,7 +15,6 @@
 #include "lib/base/error.h"
 #include "lib/config/config.h"
 #include "lib/io/tls.h"
-#include "lib/proto/exchange.h"
 
 /* Where a target of the configuration is probed. */
 struct watch {
@@ -34,22 +33,13 @@ struct generation {
 	struct watch *watches;   /* by index of config->targets */
 	struct assignment *assignments; /* by prober */
 	size_t prober_count;
-	struct tls_trust **trusts;      /* by index of config->trust */
-	struct tls_client **clients;    /* by index of config->clients; the first is NULL */
-	struct exchange_plan **exchanges; /* by index of config->exchanges, so a target's is exchanges[target->exchange];
-					     NULL: none */
-	struct tls_context **contexts;  /* [(prober * trust_count + trust) * client_count + client]; NULL where no
-	                                 * target needs it */
-	struct expect **patterns;       /* by index of config->patterns; the first is NULL */
-	struct tls_offer **offers;      /* by index of config->targets; NULL where it is all */
+	struct outfit *outfit;
 	uint32_t next_id;
 	struct reload_summary summary;  /* against the previous generation */
 };
 
 /* Reads the files that the configuration names and tries its exchanges, for --check; mistakes go to the report. */
 bool loader_check_files(const struct config *config, struct report *report);
-/* Those of our own certificates that end soon, each with its file and date; NULL: none. The caller frees. */
-char *generation_own_trouble(const struct generation *generation, int64_t now_unix_s);
 /* Takes the config, also on failure; mistakes found in the files it names go to the report. */
 struct generation *generation_build(struct config *config, struct tls_domain *const *domains, size_t domain_count,
 				    const struct generation *previous, struct report *report);

@@ -26,7 +26,7 @@ enum {
 /* The timer goes before descriptors: after a stall, probes are discarded before anybody looks at what came. */
 enum { PRIORITY_TIMER, PRIORITY_REST, PRIORITIES };
 
-enum command_kind { COMMAND_TARGETS, COMMAND_RESOLVER, COMMAND_PACE, COMMAND_STOP };
+enum command_kind { COMMAND_TARGETS, COMMAND_RESOLVER, COMMAND_PACE, COMMAND_PROBE_NOW, COMMAND_STOP };
 
 struct command {
 	struct list item;
@@ -212,6 +212,9 @@ static void prober_obey(struct prober *prober, const struct command *command)
 	case COMMAND_PACE:
 		scheduler_set_pace(prober->scheduler, command->index, command->pace, clock_mono_us());
 		break;
+	case COMMAND_PROBE_NOW:
+		scheduler_probe_now(prober->scheduler, command->index, clock_mono_us());
+		break;
 	case COMMAND_STOP:
 		prober->stopping = true;
 		break;
@@ -270,6 +273,14 @@ void prober_post_pace(struct prober *prober, size_t index, enum pace pace)
 
 	command->index = index;
 	command->pace = pace;
+	inbox_push(prober->commands, &command->item);
+}
+
+void prober_post_probe_now(struct prober *prober, size_t index)
+{
+	struct command *command = command_new(COMMAND_PROBE_NOW);
+
+	command->index = index;
 	inbox_push(prober->commands, &command->item);
 }
 

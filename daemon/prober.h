@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * prober - a thread with its own event_base, resolver, TLS domain and scheduler.
- * Speaks:  only through inboxes. In: TARGETS, PACE, STOP (a command inbox each). Out: struct prober_report, to the
+ * Speaks:  only through inboxes. In: TARGETS, PACE, PROBE_NOW, STOP (a command inbox each). Out: struct prober_report, to the
  *          inbox given at start. Results that failed or changed their reason are flushed at once, others every
  *          50 ms or 256. Once a second a report of kind PROBER_STATS: a prober that sends none is stuck.
  * Owns:    a report belongs to whoever takes it from the inbox: prober_report_free(). An assignment stays the
@@ -56,6 +56,8 @@ void prober_post_targets(struct prober *prober, const struct assignment *assignm
 void prober_post_resolver(struct prober *prober, const struct resolver_options *options);
 /* `index` is the place in the assignment posted last. */
 void prober_post_pace(struct prober *prober, size_t index, enum pace pace);
+/* Its result comes as all others do; one that has begun before does not count. */
+void prober_post_probe_now(struct prober *prober, size_t index);
 /* Stops the thread and joins it; cuts probes short. Afterwards nothing uses an assignment, and the TLS contexts
  * that were made with prober_tls_domain() have to be freed before prober_free(), which takes the domain away. */
 void prober_stop(struct prober *prober);

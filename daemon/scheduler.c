@@ -43,6 +43,7 @@ struct target {
 	bool off_place;          /* the timer is set for a first probe or to make up for a stall */
 	bool recheck;            /* the timer is set for a recheck */
 	bool tried_again;        /* the probe that waits or is in flight is a recheck */
+	bool again;              /* it was asked for while one waits or is in flight */
 	bool old_plan;           /* the probe in flight uses a plan of an older assignment */
 	uint8_t refused_alone;   /* times in a row that it got no descriptor with no other socket of ours open */
 };
@@ -108,6 +109,13 @@ static void target_arm_slot(struct target *target, int64_t owed_us, int64_t now_
 	target->off_place = true;
 	target->owed_us = owed_us;
 	scheduler->next_slot_us += START_EACH_US;
+}
+
+static void target_arm_now(struct target *target, int64_t now_us)
+{
+	target_arm(target, now_us);
+	target->off_place = true;
+	target->again = false;
 }
 
 /* A recheck counts from the end of the last probe; the regular place may come first. */
@@ -278,6 +286,8 @@ static void on_probe_done(struct probe *probe, struct result *result, void *arg)
 	result->tried_again = target->tried_again;
 	if (target->pace == PACE_RECHECK)
 		target_arm_recheck(target, target->ended_us);
+	if (target->again)
+		target_arm_now(target, target->ended_us);
 	scheduler->on_result(result, urgent, scheduler->arg);
 	start_waiting(scheduler);
 }
@@ -305,6 +315,7 @@ static void target_halt(struct target *target)
 		probe_cancel(TAKE(target->probe));
 	target_not_old(target);
 	target->state = TARGET_IDLE;
+	target->again = false;
 }
 
 static void target_free(struct target *target)
@@ -410,6 +421,20 @@ void scheduler_set_pace(struct scheduler *scheduler, size_t index, enum pace pac
 		target_arm_recheck(target, now_us);
 	else if (pace == PACE_NORMAL && target->recheck)
 		target_arm_place(target, now_us);
+}
+
+void scheduler_probe_now(struct scheduler *scheduler, size_t index, int64_t now_us)
+{
+	struct target *target;
+
+	assert(index < scheduler->count);
+	target = scheduler->targets[index];
+	if (target->plan->paused)
+		return;
+	if (target->state == TARGET_IDLE)
+		target_arm_now(target, now_us);
+	else
+		target->again = true;
 }
 
 /* Late loops */

@@ -6,6 +6,7 @@
  * has its place.
  * Recheck: while app says PACE_RECHECK, the next probe starts recheck_us after the end of the last one (unless the
  *          regular place comes sooner). A missed place is skipped, not made up for.
+ * Now:     a target that is asked for is probed at once; if a probe of it waits or is in flight, again after that.
  * Late:    a loop more than 500 ms late discards its probes in flight (not judged) and starts them again, at most
  *          2,000 a second, so that the burst does not make it late again. Above 100 ms probes wait in line until
  *          there are fewer than at that moment, for a second: a loop that has more in flight than it can serve
@@ -60,6 +61,8 @@ void scheduler_set_targets(struct scheduler *scheduler, const struct assignment 
 /* True when no probe in flight uses a plan older than the current assignment. */
 bool scheduler_settled(const struct scheduler *scheduler);
 void scheduler_set_pace(struct scheduler *scheduler, size_t index, enum pace pace, int64_t now_us);
+/* A paused one stays so. */
+void scheduler_probe_now(struct scheduler *scheduler, size_t index, int64_t now_us);
 void scheduler_stats(struct scheduler *scheduler, struct prober_stats *stats);
 /* The loop woke up this late: above 500 ms, probes in flight are discarded and started again. To be told at each
  * wake-up before anything else of that moment: what expired or came in the meantime must not be judged. */

@@ -71,9 +71,9 @@ bool view_matches(const struct match *match, const struct watched *watched, cons
 	return false;
 }
 
-static bool has_check(const struct watched *watched, enum check check)
+bool view_has_check(const struct target_config *config, enum check check)
 {
-	const struct rules *rules = &watched->config->rules;
+	const struct rules *rules = &config->rules;
 
 	switch (check) {
 	case CHECK_AVAILABILITY:
@@ -81,9 +81,9 @@ static bool has_check(const struct watched *watched, enum check check)
 	case CHECK_LATENCY:
 		return rules->latency_warning_us > 0 || rules->latency_critical_us > 0;
 	case CHECK_CERTIFICATE:
-		return watched->config->tls && rules->certificate;
+		return config->tls && rules->certificate;
 	case CHECK_TLS:
-		return watched->config->tls && rules->tls_required;
+		return config->tls && rules->tls_required;
 	default:
 		return false;
 	}
@@ -97,7 +97,7 @@ static void write_checks(struct json_writer *w, const struct watched *watched,
 	for (enum check check = CHECK_AVAILABILITY; check < CHECK_SELF; check++) {
 		const struct verdict *verdict = &watched->standing.checks[check];
 
-		if (!has_check(watched, check))
+		if (!view_has_check(watched->config, check))
 			continue;
 		json_key(w, check_name(check));
 		json_object(w);

@@ -45,6 +45,7 @@ enum state watched_state(const struct watched *watched);
 void view_count(struct view_counts *counts, const struct watched *watched);
 /* Worst first, then by name: for qsort() over `const struct watched *`. */
 int view_order(const void *a, const void *b);
+bool view_has_check(const struct target_config *config, enum check check); /* whether it is judged */
 bool view_matches(const struct match *match, const struct watched *watched, const char *location);
 /* incidents: the open ones by check, NULL where there is none. */
 void view_target(struct json_writer *w, const struct watched *watched,

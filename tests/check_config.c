@@ -406,7 +406,8 @@ static const struct row mistakes[] = {
 	{ TARGET("tls: {client_certificate_file: absent.pem}"),
 	  ONE("3:34: targets[0].tls.client_certificate_file: absent.pem: No such file or directory") },
 	{ TARGET("tls: {client_key_file: ca.pem}"),
-	  ONE("3:26: targets[0].tls.client_key_file: needs client_certificate_file or client_certificate_credential") },
+	  ONE("3:26: targets[0].tls.client_key_file: needs client_certificate_file or "
+	      "client_certificate_credential") },
 	{ TARGET("tls: {client_certificate_file: ca.pem, client_key_credential: a/b}"),
 	  ONE("3:65: targets[0].tls.client_key_credential: a credential has a name, not a path") },
 	{ TARGET("tls: {max_version: tls13}"),
@@ -468,8 +469,8 @@ static const struct row mistakes[] = {
 	{ TARGET("certificate: {warning: 3d}"),
 	  ONE("3:26: targets[0].certificate.warning: warning must not come later than critical: give both") },
 	{ TARGET("certificate: {issuer: [a, b]}"),
-	  ONE("3:25: targets[0].certificate.issuer: must be a single value, not a list (a text that begins with \"[\" "
-	      "needs quotes)") },
+	  ONE("3:25: targets[0].certificate.issuer: must be a single value, not a list (a text that begins with "
+	      "\"[\" needs quotes)") },
 	{ TARGET("tls: {require: {group: ''}}"), ONE("3:26: targets[0].tls.require.group: has no value") },
 	{ TARGET("certificate: {revocation: on}"),
 	  ONE("3:29: targets[0].certificate.revocation: must be one of off, staple") },
@@ -477,8 +478,8 @@ static const struct row mistakes[] = {
 	  ONE("3:26: targets[0].certificate.changes: must be one of unusual, all, ignore") },
 	{ TARGET("certificate: {pins: []}"), ONE("3:23: targets[0].certificate.pins: must have 1 to 32 entries") },
 	{ TARGET("certificate: {pins: sha256//AAAA}"), 
-	  ONE("3:23: targets[0].certificate.pins: a pin is sha256// and the base64 of the 32 bytes of a public key's "
-	      "SHA-256") },
+	  ONE("3:23: targets[0].certificate.pins: a pin is sha256// and the base64 of the 32 bytes of a public "
+	      "key's SHA-256") },
 	{ TARGET("certificate: {pins: [sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=, 'sha1//xxxx']}"),
 	  ONE("3:78: targets[0].certificate.pins[1]: a pin is sha256// and the base64 of the 32 bytes of a public "
 	      "key's SHA-256") },
@@ -794,13 +795,15 @@ static const struct {
 	{ "an empty map means on", "", "", "tls: {}", "30s tls/full 0ms/total cert" },
 	{ "certificate off", "certificate: {scope: leaf}", "", "certificate: off",
 	  "30s tcp/full 0ms/total no-cert" },
-	{ "requirements merge, and what is required is offered", "tls: {require: {version: 1.2, level: critical}}", "",
+	{ "requirements merge, and what is required is offered",
+	  "tls: {require: {version: 1.2, level: critical}}", "",
 	  "tls: {require: {alpn: h2}}", "30s tls/full 0ms/total cert alpn:h2 must:1.2,h2,critical" },
 	{ "a dialogue that begins TLS offers all of it", "", "", "exchange: [{starttls: now}]",
 	  "30s tls/full 0ms/total cert exchange" },
 	{ "requirements off", "tls: {require: {version: 1.2}}", "", "tls: {require: off}",
 	  "30s tls/full 0ms/total cert" },
-	{ "what is offered", "tls: {alpn: [h2, spdy/3], max_version: 1.2}", "", "tls: {alpn: imap, ciphers: 'ECDHE:@x'}",
+	{ "what is offered", "tls: {alpn: [h2, spdy/3], max_version: 1.2}", "",
+	  "tls: {alpn: imap, ciphers: 'ECDHE:@x'}",
 	  "30s tls/full 0ms/total cert 1.2:ECDHE:@x alpn:imap" },
 	{ "pins replace", "certificate: {pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}", "",
 	  "certificate: {pins: [sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=]}",
@@ -1451,7 +1454,8 @@ static const char rich[] =
 	"defaults: {interval: 1m, labels: {env: prod}}\n"
 	"profiles:\n"
 	"  https: {tls: on, latency: {warning: 800ms, phase: connect},\n"
-	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all, revocation: staple, issuer: '^R[0-9]$',\n"
+	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all,\n"
+	"      revocation: staple, issuer: '^R[0-9]$',\n"
 	"      pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}}\n"
 	"targets:\n"
 	"- www.example.com:80\n"
@@ -1464,7 +1468,9 @@ static const char rich[] =
 	"    The shop's front door\n"
 	"    - second line: $${y}\n"
 	"  runbook: https://wiki.example.com/shop?a=b&c=d\n"
-	"  tls: {ca_file: [ca.pem, password], verify: chain, max_version: 1.3, ciphers: 'ECDHE:!RC4', alpn: [h2, b],\n"
+	"  tls: {ca_file: [ca.pem, password], verify: chain, client_certificate_file: ca.pem,\n"
+	"    client_key_file: password, client_key_password_file: password, max_version: 1.3,\n"
+	"    ciphers: 'ECDHE:!RC4', alpn: [h2, b],\n"
 	"    require: {version: 1.2, alpn: h2, level: critical}}\n"
 	"  send_to: [mail]\n"
 	"- {address: '[2001:db8::1]:993', tls: off, latency: off, certificate: off, send_to: [],\n"

@@ -69,6 +69,14 @@ static void fake_test(void *arg, const char *sender, struct control_call *call)
 	control_answer_error(call, "not_found", message);
 }
 
+static void fake_probe(void *arg, const char *target, struct control_call *call)
+{
+	AUTO(string) char *json = mem_printf("{\"target\":\"%s\"}", target);
+
+	(void)arg;
+	control_answer(call, json);
+}
+
 static void fake_outbox(void *arg, struct control_call *call)
 {
 	struct fixture *fixture = arg;
@@ -96,7 +104,7 @@ static void fake_drop(void *arg, const char *id, struct control_call *call)
 static struct control *open_control(struct error *err)
 {
 	const struct control_backend backend = {
-		.status = fake_status, .reload = fake_reload, .test = fake_test, .outbox = fake_outbox,
+		.status = fake_status, .probe = fake_probe, .reload = fake_reload, .test = fake_test, .outbox = fake_outbox,
 		.outbox_retry = fake_retry, .outbox_drop = fake_drop, .arg = &f,
 	};
 
@@ -260,6 +268,8 @@ static const struct {
 	{ "{\"command\":\"status\",\"match\":[]}", "{\"ok\":true,\"data\":{\"terms\":0}}\n" },
 	{ "{\"command\":\"status\",\"match\":[\"group=web\",\"shop\"]}", "{\"ok\":true,\"data\":{\"terms\":2}}\n" },
 	{ "  {\"match\": [\"group=web\"], \"command\": \"status\"} \r", "{\"ok\":true,\"data\":{\"terms\":1}}\n" },
+	{ "{\"command\":\"probe\",\"target\":\"shop\"}", "{\"ok\":true,\"data\":{\"target\":\"shop\"}}\n" },
+	{ "{\"command\":\"probe\"}", "usage" },
 	{ "{\"command\":\"outbox\"}", "{\"ok\":true,\"data\":{\"messages\":[]}}\n" },
 	{ "{\"command\":\"outbox_retry\",\"id\":\"7.a\"}", "{\"ok\":true,\"data\":{\"retry\":\"7.a\"}}\n" },
 	{ "{\"command\":\"outbox_drop\",\"id\":\"7.a\"}", "{\"ok\":true,\"data\":{\"drop\":\"7.a\"}}\n" },

@@ -406,7 +406,8 @@ static const struct finding_row finding_rows[] = {
 	  LEVEL_CRITICAL, REASON_CERT_UNTRUSTED },
 	{ "an expired authority has expired", OK, OK, OK, 80, -1, false, LEVEL_WARNING, LEVEL_CRITICAL,
 	  REASON_CERT_EXPIRED },
-	{ "an authority that ends", OK, OK, OK, 80, 5, false, LEVEL_WARNING, LEVEL_CRITICAL, REASON_CERT_EXPIRING },
+	{ "an authority that ends", OK, OK, OK, 80, 5, false, LEVEL_WARNING, LEVEL_CRITICAL,
+	  REASON_CERT_EXPIRING },
 };
 
 START_TEST(test_revocation)
@@ -448,7 +449,7 @@ START_TEST(test_the_worst_finding_decides)
 }
 END_TEST
 
-/* Certificates that come one after the other; what is told of each, "|" between. Each is "issuer bits begin names...". */
+/* Certificates that come one after the other, each "issuer bits begin names..."; what is told of each, "|" between. */
 struct change_row {
 	const char *what;
 	enum certificate_changes changes;
@@ -460,7 +461,8 @@ struct change_row {
 static const struct change_row change_rows[] = {
 	{ "the first one is no change", CHANGES_ALL, { "A 128 1 x.a" }, "-", "-" },
 	{ "a renewal is nothing unusual", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 x.a" }, "-|-", "-|-" },
-	{ "but one of all", CHANGES_ALL, { "A 128 1 x.a", "A 128 2 x.a" }, "-|another one from the same issuer", "-|-" },
+	{ "but one of all", CHANGES_ALL, { "A 128 1 x.a", "A 128 2 x.a" }, "-|another one from the same issuer",
+	  "-|-" },
 	{ "nobody is told", CHANGES_IGNORE, { "A 128 1 x.a", "B 80 0 y.a" }, "-|-", "-|-" },
 	{ "another issuer", CHANGES_UNUSUAL, { "A 128 1 x.a", "B 128 2 x.a" }, "-|another issuer",
 	  "-|issued by CN=B instead of CN=A" },
@@ -471,19 +473,23 @@ static const struct change_row change_rows[] = {
 	  "-|another issuer|-|another issuer, an old certificate is back", NULL },
 	{ "a weaker key", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 112 2 x.a" }, "-|a weaker key",
 	  "-|a key of 112 bits of strength instead of 128" },
-	{ "a name lost", CHANGES_UNUSUAL, { "A 128 1 x.a y.a", "A 128 2 x.a" }, "-|a name lost", "-|no longer for y.a" },
+	{ "a name lost", CHANGES_UNUSUAL, { "A 128 1 x.a y.a", "A 128 2 x.a" }, "-|a name lost",
+	  "-|no longer for y.a" },
 	{ "names lost", CHANGES_UNUSUAL, { "A 128 1 a b c d e f g", "A 128 2 g" }, "-|names lost",
 	  "-|no longer for a, b, c, d, e and 1 more" },
 	{ "a name gained", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 X.a y.a" }, "-|-", "-|-" },
 	{ "a wildcard covers one label", CHANGES_UNUSUAL, { "A 128 1 x.a", "A 128 2 *.a", "A 128 3 *.b.a" },
 	  "-|-|a name lost", NULL },
-	{ "an old one is back", CHANGES_UNUSUAL, { "A 128 5 x.a", "A 128 2 x.a" }, "-|an old certificate is back", NULL },
+	{ "an old one is back", CHANGES_UNUSUAL, { "A 128 5 x.a", "A 128 2 x.a" },
+	  "-|an old certificate is back", NULL },
 	{ "everything at once", CHANGES_UNUSUAL, { "A 128 5 x.a", "B 80 2 y.a" },
 	  "-|another issuer, a weaker key, a name lost, an old certificate is back", NULL },
 	{ "two nodes: the new one is like one of them", CHANGES_UNUSUAL,
-	  { "A 128 1 x.a", "B 112 2 x.a y.a", "A 128 1 x.a", "B 112 3 x.a" }, "-|another issuer, a weaker key|-|-", NULL },
+	  { "A 128 1 x.a", "B 112 2 x.a y.a", "A 128 1 x.a", "B 112 3 x.a" },
+	  "-|another issuer, a weaker key|-|-", NULL },
 	{ "without facts nothing is unusual", CHANGES_UNUSUAL, { "A 128 1 x.a", "?" }, "-|-", "-|-" },
-	{ "but another one it is", CHANGES_ALL, { "A 128 1 x.a", "?" }, "-|another one from the same issuer", "-|-" },
+	{ "but another one it is", CHANGES_ALL, { "A 128 1 x.a", "?" }, "-|another one from the same issuer",
+	  "-|-" },
 };
 
 /* NULL for "?". The caller: tls_facts_free(). */

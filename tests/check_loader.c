@@ -52,13 +52,11 @@ START_TEST(gives_each_exchange_one_plan)
 				      "targets: ['a:1', 'b:1', {address: 'c:1', exchange: [{expect: b}]},\n"
 				      "  {address: 'd:1', exchange: []}, {address: 'e:1', exchange: [{expect: a}]}]\n"),
 				 no_domains, 1, NULL, &report);
-	const struct target_config *targets;
 	const struct exchange_plan *plans[5];
 
 	ck_assert_ptr_nonnull(generation);
-	targets = generation->config->targets;
 	for (int i = 0; i < ROWS(plans); i++)
-		plans[i] = generation->exchanges[targets[i].exchange];
+		plans[i] = generation->assignments[0].plans[generation->watches[i].index].exchange;
 	ck_assert_ptr_nonnull(plans[0]);
 	ck_assert_ptr_eq(plans[1], plans[0]);
 	ck_assert_ptr_nonnull(plans[2]);

@@ -294,7 +294,8 @@ static void use_tls(struct assignment *assignment, struct tls_context *context)
 {
 	for (size_t i = 0; i < assignment->count; i++) {
 		assignment->plans[i].tls = context;
-		assignment->plans[i].wish = (struct tls_wish){ .server_name = "shop.example.com", .verify = VERIFY_FULL };
+		assignment->plans[i].wish =
+			(struct tls_wish){ .server_name = "shop.example.com", .verify = VERIFY_FULL };
 	}
 }
 

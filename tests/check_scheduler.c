@@ -396,6 +396,46 @@ START_TEST(a_recheck_counts_from_the_end)
 }
 END_TEST
 
+START_TEST(who_is_asked_for_is_probed_at_once)
+{
+	AUTO(world) struct world world;
+
+	world_init(&world, 1, 3600 * US_PER_S, 10);
+	world.loop.takes_us = 300 * US_PER_MS;
+	pass(&world, 3 * US_PER_S);
+	ck_assert_int_eq(world.results, 1);
+	scheduler_probe_now(world.scheduler, 0, fake_now_us);
+	pass(&world, 100 * US_PER_MS);
+	ck_assert_int_eq(world.loop.started, 2);
+	/* One is in flight, which began before: another follows, once. */
+	scheduler_probe_now(world.scheduler, 0, fake_now_us);
+	scheduler_probe_now(world.scheduler, 0, fake_now_us);
+	ck_assert_int_eq(world.loop.started, 2);
+	pass(&world, 3 * US_PER_S);
+	ck_assert_int_eq(world.results, 3);
+	ck_assert_int_eq(world.again, 0);
+	/* The rhythm goes on. */
+	pass(&world, 2 * INT64_C(3600) * US_PER_S);
+	ck_assert_int_ge(world.results, 4);
+}
+END_TEST
+
+START_TEST(who_is_paused_is_not_probed_for_asking)
+{
+	AUTO(world) struct world world;
+	struct plan *old;
+
+	world_init(&world, 1, US_PER_S, 10);
+	old = reload(&world, 1, US_PER_S);
+	world.assignment.plans[0].paused = true;
+	scheduler_set_targets(world.scheduler, &world.assignment, fake_now_us);
+	free(old);
+	scheduler_probe_now(world.scheduler, 0, fake_now_us);
+	pass(&world, 3 * US_PER_S);
+	ck_assert_int_eq(world.loop.started, 0);
+}
+END_TEST
+
 START_TEST(the_place_may_come_before_the_recheck)
 {
 	AUTO(world) struct world world;
@@ -713,6 +753,8 @@ int main(void)
 	tcase_add_test(tcase, never_two_at_once);
 	tcase_add_test(tcase, a_paused_target_rests);
 	tcase_add_test(tcase, a_recheck_counts_from_the_end);
+	tcase_add_test(tcase, who_is_asked_for_is_probed_at_once);
+	tcase_add_test(tcase, who_is_paused_is_not_probed_for_asking);
 	tcase_add_test(tcase, the_place_may_come_before_the_recheck);
 	tcase_add_test(tcase, failures_and_changes_are_urgent);
 	tcase_add_test(tcase, facts_are_told_once);

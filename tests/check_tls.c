@@ -185,17 +185,20 @@ static const struct agreed_row {
 	{ "too old", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL, { .version = TLS_1_3 },
 	  "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "tls_version",
 	  "TLS 1.2, at least TLS 1.3 is required" },
-	{ "much too old", TLS_1_0, NULL, TLS_1_3, "AES128-SHA:ECDHE-ECDSA-AES128-SHA", NULL, { .version = TLS_1_2 },
+	{ "much too old", TLS_1_0, NULL, TLS_1_3, "AES128-SHA:ECDHE-ECDSA-AES128-SHA", NULL,
+	  { .version = TLS_1_2 },
 	  "TLS 1.0 TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA x25519 -", "tls_version",
 	  "TLS 1.0, at least TLS 1.2 is required" },
 	{ "a cipher like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .ciphers = { NULL, "AES_(128|256)_GCM" } },
 	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
 	{ "by OpenSSL's name", TLS_1_2, NULL, TLS_1_3, "ECDHE-ECDSA-AES128-GCM-SHA256", NULL,
-	  { .ciphers = { NULL, "^ECDHE-" } }, "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok", NULL },
+	  { .ciphers = { NULL, "^ECDHE-" } }, "TLS 1.2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 x25519 -", "ok",
+	  NULL },
 	{ "no cipher like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .ciphers = { NULL, "CHACHA20" } },
 	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_cipher",
 	  "TLS_AES_256_GCM_SHA384, one like \"CHACHA20\" is required" },
-	{ "a group like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .group = { NULL, "^(x25519|X25519MLKEM768)$" } },
+	{ "a group like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL,
+	  { .group = { NULL, "^(x25519|X25519MLKEM768)$" } },
 	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "ok", NULL },
 	{ "no group like that", TLS_1_3, NULL, TLS_1_3, NULL, NULL, { .group = { NULL, "MLKEM" } },
 	  "TLS 1.3 TLS_AES_256_GCM_SHA384 x25519 -", "tls_group", "x25519, one like \"MLKEM\" is required" },
@@ -219,7 +222,8 @@ START_TEST(what_is_agreed_on_is_told_and_judged)
 	struct error err = { 0 };
 	struct tls_offer *offer = tls_offer_new(row->max, row->ciphers, &row->alpn, row->alpn != NULL, &err);
 	struct tls_wish wish = { .server_name = "shop.example.com", .offer = offer, .require = row->require };
-	struct expect *ciphers = row->require.ciphers.text != NULL ? expect_new(row->require.ciphers.text, &err) : NULL;
+	struct expect *ciphers =
+		row->require.ciphers.text != NULL ? expect_new(row->require.ciphers.text, &err) : NULL;
 	struct expect *group = row->require.group.text != NULL ? expect_new(row->require.group.text, &err) : NULL;
 	struct certificate certificate;
 	struct tls_session *session;
@@ -275,7 +279,8 @@ START_TEST(a_list_of_ciphers_is_checked)
 	struct error err = { 0 };
 	struct tls_offer *offer = tls_offer_new(offer_rows[_i].max, offer_rows[_i].ciphers, NULL, 0, &err);
 
-	ck_assert_msg((offer == NULL) == (offer_rows[_i].text != NULL), "%s: %s", offer_rows[_i].ciphers, err.text);
+	ck_assert_msg((offer == NULL) == (offer_rows[_i].text != NULL), "%s: %s", offer_rows[_i].ciphers,
+		err.text);
 	if (offer == NULL)
 		ck_assert_str_eq(err.text, offer_rows[_i].text);
 	tls_offer_free(offer);
@@ -291,7 +296,8 @@ static void write_key(const char *file, EVP_PKEY *key, const char *password, con
 
 	ck_assert_ptr_nonnull(stream);
 	ck_assert_int_eq(PEM_write_PrivateKey(stream, key, password != NULL ? EVP_aes_128_cbc() : NULL,
-					      (const unsigned char *)password, password != NULL ? (int)strlen(password) : 0,
+					      (const unsigned char *)password,
+					      password != NULL ? (int)strlen(password) : 0,
 					      NULL, NULL), 1);
 	ck_assert_int_eq(fclose(stream), 0);
 }
@@ -337,7 +343,8 @@ START_TEST(a_server_that_asks_sees_our_certificate)
 	leaf = make_leaf(&world.root, "DNS:shop.example.com");
 	ours = make_leaf(&world.between, "DNS:probe.example.com");
 	snprintf(certificate_file, sizeof(certificate_file), "%s/client.pem", world.directory);
-	snprintf(key_file, sizeof(key_file), "%s/%s.pem", world.directory, client_rows[_i].one_file ? "client" : "key");
+	snprintf(key_file, sizeof(key_file), "%s/%s.pem", world.directory,
+		client_rows[_i].one_file ? "client" : "key");
 	made_write_pem(files, 2, certificate_file);
 	write_key(key_file, ours.key, client_rows[_i].password, client_rows[_i].one_file ? "ae" : "we");
 	client = tls_client_new(certificate_file, key_file, client_rows[_i].password, &err);
@@ -417,7 +424,8 @@ START_TEST(bad_files_of_our_own_are_named)
 	else if (bad_client_rows[_i].certificate != FILE_MISSING)
 		write_text(certificate_file, bad_client_rows[_i].certificate == FILE_EMPTY ? "" : "hello\n");
 	if (key == FILE_GOOD || key == FILE_LOCKED || key == FILE_OTHER)
-		write_key(key_file, key == FILE_OTHER ? world.root.key : ours.key, key == FILE_LOCKED ? "s3cret" : NULL,
+		write_key(key_file, key == FILE_OTHER ? world.root.key : ours.key,
+			key == FILE_LOCKED ? "s3cret" : NULL,
 			  "we");
 	else if (key != FILE_MISSING)
 		write_text(key_file, "hello\n");
@@ -484,7 +492,8 @@ static struct made make_row_leaf(const struct world *world, const struct verdict
 START_TEST(verdicts)
 {
 	const struct verdict_row *row = &verdict_rows[_i];
-	const bool dates = strcmp(row->chain, "cert_expired") == 0 || strcmp(row->chain, "cert_not_yet_valid") == 0;
+	const bool dates = strcmp(row->chain, "cert_expired") == 0 || strcmp(row->chain,
+		"cert_not_yet_valid") == 0;
 	const char *const expected[] = { row->full, row->chain, dates ? row->chain : "ok" };
 	AUTO(world) struct world world;
 	AUTO(made) struct made leaf = { 0 };
@@ -512,7 +521,8 @@ static const struct {
 	const char *verdict;
 	const char *text;
 } text_rows[] = {
-	{ "old intermediate", "cert_expired", "certificate has expired: CN=Old,O=Example (certificate 1 above the server's)" },
+	{ "old intermediate", "cert_expired",
+	  "certificate has expired: CN=Old,O=Example (certificate 1 above the server's)" },
 	{ "self-signed", "cert_self_signed", 
 	  "self-signed certificate; hostname mismatch: it is for other.example.com, not for shop.example.com" },
 	{ "name", "cert_hostname", "hostname mismatch: it is for other.example.com, not for shop.example.com" },

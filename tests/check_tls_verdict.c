@@ -25,7 +25,8 @@ static void seen_auto(struct seen *seen)
 	tls_facts_free(seen->facts);
 }
 
-static struct seen look(struct world *world, const struct made *leaf, const struct made *const *others, size_t count,
+static struct seen look(struct world *world, const struct made *leaf, const struct made *const *others,
+	size_t count,
 			const struct tls_wish *wish)
 {
 	AUTO(peer) struct peer peer = { 0 };
@@ -127,11 +128,11 @@ static const struct {
 	const char *text;
 } missing_rows[] = {
 	{ "an intermediate", false, false,
-	  "an intermediate is missing: the issuer of the certificate, CN=Between,O=Example, is neither shown by the server "
-	  "nor trusted" },
+	  "an intermediate is missing: the issuer of the certificate, CN=Between,O=Example, is neither shown by the "
+	  "server nor trusted" },
 	{ "an intermediate that says where it is", false, true,
-	  "an intermediate is missing: the issuer of the certificate, CN=Between,O=Example, is neither shown by the server "
-	  "nor trusted (it is at http://ca.example.com/between.der)" },
+	  "an intermediate is missing: the issuer of the certificate, CN=Between,O=Example, is neither shown by the "
+	  "server nor trusted (it is at http://ca.example.com/between.der)" },
 	{ "the root", true, false,
 	  "an intermediate is missing, or the root is not trusted: the issuer of the last certificate shown, "
 	  "CN=Stranger,O=Example, is neither shown by the server nor trusted" },
@@ -148,7 +149,8 @@ START_TEST(what_is_missing_is_named)
 	between = make_ca("Other", &world.stranger, noon + 100 * day);
 	leaf = make_cert(&(struct cert_plan){
 		.cn = "leaf", .issuer = missing_rows[_i].by_root_of_nobody ? &between : &world.between,
-		.sans = "DNS:shop.example.com", .not_before_unix_s = noon - day, .not_after_unix_s = noon + 80 * day,
+		.sans = "DNS:shop.example.com", .not_before_unix_s = noon - day,
+			.not_after_unix_s = noon + 80 * day,
 		.finish = missing_rows[_i].url ? add_issuer_url : NULL });
 	for (int again = 0; again < 2; again++) { /* from the cache too */
 		AUTO(seen) struct seen seen = look(&world, &leaf, shown, 1, &shop);
@@ -225,7 +227,8 @@ static const struct weak_row {
 static struct made make_weak(const char *cn, const struct made *issuer, bool ca, int rsa_bits, const char *curve,
 			     const char *digest)
 {
-	EVP_PKEY *key = rsa_bits > 0 ? EVP_RSA_gen((unsigned int)rsa_bits) : EVP_EC_gen(curve != NULL ? curve : "P-256");
+	EVP_PKEY *key = rsa_bits > 0 ? EVP_RSA_gen((unsigned int)rsa_bits) :
+				       EVP_EC_gen(curve != NULL ? curve : "P-256");
 	struct made made = make_cert(&(struct cert_plan){
 		.cn = cn, .issuer = issuer, .ca = ca, .sans = ca ? NULL : "DNS:shop.example.com", .key = key,
 		.digest = digest != NULL ? EVP_get_digestbyname(digest) : NULL, .not_before_unix_s = noon - day,
@@ -255,7 +258,8 @@ START_TEST(weak_certificates_are_told_apart)
 
 		ck_assert_msg(strcmp(reason_name(seen.certificate.weak_leaf), row->leaf) == 0, "%s: %s", row->what,
 			      reason_name(seen.certificate.weak_leaf));
-		ck_assert_msg(strcmp(reason_name(seen.certificate.weak_chain), row->chain) == 0, "%s: %s", row->what,
+		ck_assert_msg(strcmp(reason_name(seen.certificate.weak_chain), row->chain) == 0, "%s: %s",
+			row->what,
 			      reason_name(seen.certificate.weak_chain));
 		ck_assert_msg(str_equal(seen.facts->weak_text, row->text), "%s: %s", row->what,
 			      seen.facts->weak_text);
@@ -364,7 +368,7 @@ END_TEST
 
 /* Staples */
 
-enum signer { BY_ISSUER, BY_DELEGATE, BY_SERVER_CERTIFICATE, BY_STRANGER };
+enum signer { BY_ISSUER, BY_DELEGATE, BY_SERVER_CERTIFICATE, BY_STRANGER_ROOT, BY_TWIN };
 enum form { FORM_GOOD, FORM_NONE, FORM_NOISE, FORM_TRY_LATER };
 
 static const struct staple_row {
@@ -378,10 +382,12 @@ static const struct staple_row {
 	const char *reason;
 	const char *text; /* its beginning */
 } staple_rows[] = {
-	{ "good", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600, "ok", "good until 2026-11-23T13:00:00Z" },
+	{ "good", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600, "ok",
+	  "good until 2026-11-23T13:00:00Z" },
 	{ "good, by a delegate", FORM_GOOD, BY_DELEGATE, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600, "ok",
 	  "good until 2026-11-23T13:00:00Z" },
-	{ "none", FORM_NONE, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown", "the server staples no OCSP response" },
+	{ "none", FORM_NONE, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
+	  "the server staples no OCSP response" },
 	{ "noise", FORM_NOISE, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
 	  "what the server staples is no OCSP response" },
 	{ "try later", FORM_TRY_LATER, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
@@ -390,9 +396,11 @@ static const struct staple_row {
 	  "revoked on 2026-11-22T12:00:00Z (keyCompromise)" },
 	{ "revoked is revoked, however old", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_REVOKED, -7200, -3600,
 	  "cert_revoked", "revoked on 2026-11-22T12:00:00Z (keyCompromise)" },
-	{ "not known", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_UNKNOWN, -3600, 3600, "cert_revocation_unknown",
+	{ "not known", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_UNKNOWN, -3600, 3600,
+	  "cert_revocation_unknown",
 	  "the stapled OCSP response does not know the certificate" },
-	{ "five minutes too old are the clocks'", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, -300, "ok",
+	{ "five minutes too old are the clocks'", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600,
+	  -300, "ok",
 	  "good until" },
 	{ "a second more is too old", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_GOOD, -3600, -301,
 	  "cert_revocation_unknown", "the stapled OCSP response is too old: it held until 2026-11-23T11:54:59Z" },
@@ -404,12 +412,18 @@ static const struct staple_row {
 	  "the stapled OCSP response does not say how long it holds" },
 	{ "of another certificate", FORM_GOOD, BY_ISSUER, true, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
 	  "cert_revocation_unknown", "the stapled OCSP response is about another certificate" },
-	{ "signed by a stranger", FORM_GOOD, BY_STRANGER, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
-	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
+	{ "signed by a stranger", FORM_GOOD, BY_STRANGER_ROOT, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
+	  "cert_revocation_unknown",
+	  "the stapled OCSP response is not signed by the issuer or who speaks for it" },
 	{ "signed by another server", FORM_GOOD, BY_SERVER_CERTIFICATE, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
-	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
-	{ "a stranger's revocation", FORM_GOOD, BY_STRANGER, false, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600,
-	  "cert_revocation_unknown", "the stapled OCSP response is not signed by the issuer or who speaks for it" },
+	  "cert_revocation_unknown",
+	  "the stapled OCSP response is not signed by the issuer or who speaks for it" },
+	{ "signed by one of the issuer's name", FORM_GOOD, BY_TWIN, false, V_OCSP_CERTSTATUS_GOOD, -3600, 3600,
+	  "cert_revocation_unknown",
+	  "there is no issuer's certificate to check the stapled OCSP response with" },
+	{ "a stranger's revocation", FORM_GOOD, BY_STRANGER_ROOT, false, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600,
+	  "cert_revocation_unknown",
+	  "the stapled OCSP response is not signed by the issuer or who speaks for it" },
 };
 
 struct response {
@@ -417,21 +431,39 @@ struct response {
 	int bytes;
 };
 
-static OCSP_BASICRESP *make_basic(const struct world *world, const struct staple_row *row, const struct made *leaf,
-				  const struct made *other)
+/* What the response is made of. */
+struct parts {
+	struct made leaf;
+	struct made other;
+	struct made twin; /* of the issuer's name, with a key of its own */
+};
+
+static void parts_auto(struct parts *parts)
+{
+	made_done(&parts->leaf);
+	made_done(&parts->other);
+	made_done(&parts->twin);
+}
+
+static OCSP_BASICRESP *make_basic(const struct world *world, const struct staple_row *row,
+	const struct parts *parts)
 {
 	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
-	OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), row->about_another ? other->x509 : leaf->x509, world->between.x509);
+	const X509 *issuer = row->signer == BY_TWIN ? parts->twin.x509 : world->between.x509;
+	OCSP_CERTID *id =
+		OCSP_cert_to_id(EVP_sha1(), row->about_another ? parts->other.x509 : parts->leaf.x509, issuer);
 	ASN1_TIME *revoked = ASN1_TIME_set(NULL, noon - day);
 	ASN1_TIME *from = ASN1_TIME_set(NULL, noon + row->from_s);
 	ASN1_TIME *until = row->until_s != 0 ? ASN1_TIME_set(NULL, noon + row->until_s) : NULL;
 	AUTO(made) struct made delegate = make_cert(&(struct cert_plan){
-		.cn = "OCSP", .issuer = &world->between, .not_before_unix_s = noon - day, .not_after_unix_s = noon + day,
+		.cn = "OCSP", .issuer = &world->between, .not_before_unix_s = noon - day,
+			.not_after_unix_s = noon + day,
 		.usage = row->signer == BY_DELEGATE ? "OCSPSigning" : "serverAuth" });
-	const struct made *signers[] = { &world->between, &delegate, &delegate, &world->stranger };
+	const struct made *signers[] = { &world->between, &delegate, &delegate, &world->stranger, &parts->twin };
 	const struct made *signer = signers[row->signer];
 
-	ck_assert_ptr_nonnull(OCSP_basic_add1_status(basic, id, row->status, OCSP_REVOKED_STATUS_KEYCOMPROMISE, revoked,
+	ck_assert_ptr_nonnull(OCSP_basic_add1_status(basic, id, row->status, OCSP_REVOKED_STATUS_KEYCOMPROMISE,
+		revoked,
 						     from, until));
 	ck_assert_int_eq(OCSP_basic_sign(basic, signer->x509, signer->key, EVP_sha256(), NULL, 0), 1);
 	OCSP_CERTID_free(id);
@@ -441,11 +473,11 @@ static OCSP_BASICRESP *make_basic(const struct world *world, const struct staple
 	return basic;
 }
 
-static struct response make_response(const struct world *world, const struct staple_row *row, const struct made *leaf,
-				     const struct made *other)
+static struct response make_response(const struct world *world, const struct staple_row *row,
+	const struct parts *parts)
 {
 	struct response out = { NULL, 0 };
-	OCSP_BASICRESP *basic = row->form == FORM_GOOD ? make_basic(world, row, leaf, other) : NULL;
+	OCSP_BASICRESP *basic = row->form == FORM_GOOD ? make_basic(world, row, parts) : NULL;
 	OCSP_RESPONSE *response = OCSP_response_create(
 		basic != NULL ? OCSP_RESPONSE_STATUS_SUCCESSFUL : OCSP_RESPONSE_STATUS_TRYLATER, basic);
 
@@ -461,7 +493,8 @@ static int staple_it(SSL *ssl, void *arg)
 {
 	const struct response *response = arg;
 
-	SSL_set_tlsext_status_ocsp_resp(ssl, OPENSSL_memdup(response->der, (size_t)response->bytes), response->bytes);
+	SSL_set_tlsext_status_ocsp_resp(ssl, OPENSSL_memdup(response->der, (size_t)response->bytes),
+		response->bytes);
 	return SSL_TLSEXT_ERR_OK;
 }
 
@@ -470,22 +503,22 @@ START_TEST(a_staple_must_be_there_fresh_and_good)
 	const struct staple_row *row = &staple_rows[_i / 2];
 	const struct tls_wish wish = { .server_name = "shop.example.com", .staple = true };
 	AUTO(world) struct world world;
-	AUTO(made) struct made leaf = { 0 };
-	AUTO(made) struct made other = { 0 };
+	AUTO(parts) struct parts parts = { 0 };
 	struct response response;
 
 	world_init(&world);
-	leaf = make_leaf(&world.between, "DNS:shop.example.com");
-	other = make_leaf(&world.between, "DNS:shop.example.com");
-	response = make_response(&world, row, &leaf, &other);
+	parts.leaf = make_leaf(&world.between, "DNS:shop.example.com");
+	parts.other = make_leaf(&world.between, "DNS:shop.example.com");
+	parts.twin = make_ca("Between", &world.stranger, noon + 1000 * day);
+	response = make_response(&world, row, &parts);
 	for (int again = 0; again < 2; again++) { /* from the cache too */
 		AUTO(peer) struct peer peer = { 0 };
 		AUTO(facts) struct tls_facts *facts = NULL;
-		const struct made *others[] = { &world.between };
+		const struct made *others[] = { row->signer == BY_TWIN ? &parts.twin : NULL, &world.between };
 		struct certificate certificate;
 		struct tls_session *session;
 
-		peer_init(&peer, &leaf, others, 1);
+		peer_init(&peer, &parts.leaf, others, 2);
 		SSL_CTX_set_max_proto_version(peer.ctx, _i % 2 == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
 		if (row->form != FORM_NONE) {
 			SSL_CTX_set_tlsext_status_cb(peer.ctx, staple_it);
@@ -497,8 +530,9 @@ START_TEST(a_staple_must_be_there_fresh_and_good)
 		tls_session_certificate(session, &certificate);
 		facts = tls_session_facts(session);
 		tls_session_free(session);
-		ck_assert_int_eq(certificate.verdict, REASON_OK);
-		ck_assert_msg(strcmp(reason_name(certificate.revocation), row->reason) == 0, "%s: %s: %s", row->what,
+		ck_assert_int_eq(certificate.verdict, row->signer == BY_TWIN ? REASON_CERT_UNTRUSTED : REASON_OK);
+		ck_assert_msg(strcmp(reason_name(certificate.revocation), row->reason) == 0, "%s: %s: %s",
+			row->what,
 			      reason_name(certificate.revocation), facts->staple_text);
 		ck_assert_msg(str_starts(facts->staple_text, row->text), "%s: %s", row->what, facts->staple_text);
 	}

@@ -35,6 +35,30 @@ static void check_facts(const struct certificate_facts *facts)
 		check_text(facts->sans[i]);
 }
 
+/* What is said of an issuer; none of it has to be there. */
+static void check_issuer(const X509 *x509)
+{
+	char *parts[] = { cert_issuer_url(x509), cert_issuer_part(x509, NID_commonName),
+			  cert_issuer_part(x509, NID_organizationName) };
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (parts[i] != NULL)
+			check_text(parts[i]);
+		free(parts[i]);
+	}
+}
+
+static void check_weakness(X509 *x509)
+{
+	const enum reason reason = cert_weakness(x509, false);
+
+	if (reason != REASON_OK && reason != REASON_CERT_WEAK_KEY && reason != REASON_CERT_WEAK_SIGNATURE)
+		abort();
+	/* Trust forgives a signature, never a key. */
+	if (cert_weakness(x509, true) != (reason == REASON_CERT_WEAK_SIGNATURE ? REASON_OK : reason))
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	const uint8_t *at = data;
@@ -47,6 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		facts = cert_chain_facts(chain);
 		check_facts(&facts->chain[0]);
 		tls_facts_free(facts);
+		check_issuer(x509);
+		check_weakness(x509);
 		cert_next_bound_unix_s(chain, 0);
 		cert_is_for_name(x509, "www.example.com", 15);
 		cert_is_for_address(x509, &address);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tls_world - a root, an intermediate, a context that trusts the root, and servers at the other end of a socket pair:
- * handshakes without a network and without a second thread.
+ * tls_world - a root, an intermediate, a context that trusts the root, and servers at the other end of a socket
+ * pair: handshakes without a network and without a second thread.
  */
 #ifndef PORTBELL_TESTS_TLS_WORLD_H
 #define PORTBELL_TESTS_TLS_WORLD_H
@@ -103,7 +103,8 @@ static inline void pair_open(int pair[2])
 }
 
 /* Shown in order: the leaf first; NULL entries are left out. */
-static inline void peer_init(struct peer *peer, const struct made *leaf, const struct made *const *others, size_t count)
+static inline void peer_init(struct peer *peer, const struct made *leaf, const struct made *const *others,
+			     size_t count)
 {
 	int pair[2];
 
@@ -168,8 +169,8 @@ static inline struct tls_session *session_open(struct tls_context *context, int 
 }
 
 /* One handshake with a fresh server that must be done; the verdict. */
-static inline struct certificate probe(struct tls_context *context, const struct made *leaf, const struct made *between,
-				const struct tls_wish *wish, int64_t now_unix_s)
+static inline struct certificate probe(struct tls_context *context, const struct made *leaf,
+				       const struct made *between, const struct tls_wish *wish, int64_t now_unix_s)
 {
 	__attribute__((cleanup(peer_auto))) struct peer peer = { 0 };
 	struct tls_session *session;

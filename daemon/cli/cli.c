@@ -21,6 +21,7 @@ struct cli_option {
 	char letter;          /* 0: none */
 	const char *argument; /* NULL: takes none */
 	const char *help;
+	bool repeats;
 };
 
 struct cli_command {
@@ -30,7 +31,7 @@ struct cli_command {
 	const char *details;   /* for `portbell COMMAND --help`; may be NULL */
 	size_t words_min;
 	size_t words_max;
-	unsigned options;      /* besides the global ones */
+	uint64_t options;      /* besides the global ones */
 	enum cli_exit (*run)(const struct cli *cli);
 };
 
@@ -45,16 +46,58 @@ static const struct cli_option options[CLI_OPTION_COUNT] = {
 	[CLI_OPTION_FAILING] = { "failing", 0, NULL, "only targets that are not ok" },
 	[CLI_OPTION_RETRY] = { "retry", 0, "ID", "try this message again now, a dead letter too" },
 	[CLI_OPTION_DROP] = { "drop", 0, "ID", "forget this message: it is not delivered" },
+	[CLI_OPTION_TLS] = { "tls", 0, NULL, "TLS from the first byte" },
+	[CLI_OPTION_NO_TLS] = { "no-tls", 0, NULL, "the TCP connection alone" },
+	[CLI_OPTION_STARTTLS] = { "starttls", 0, "PROTOCOL", "smtp, imap, ...: TLS once that is asked for" },
+	[CLI_OPTION_IPV4] = { "ipv4", '4', NULL, "only IPv4 addresses" },
+	[CLI_OPTION_IPV6] = { "ipv6", '6', NULL, "only IPv6 addresses" },
+	[CLI_OPTION_ALL] = { "all", 0, NULL, "every address of the name, not one that works" },
+	[CLI_OPTION_PROFILE] = { "profile", 0, "NAME", "a profile of the configuration file" },
+	[CLI_OPTION_SERVER_NAME] = { "server-name", 0, "NAME", "the name that is sent and verified" },
+	[CLI_OPTION_CA_FILE] = { "ca-file", 0, "FILE", "authorities in PEM, instead of the system's" },
+	[CLI_OPTION_VERIFY] = { "verify", 0, "HOW", "full, chain (not the name) or off" },
+	[CLI_OPTION_PROXY] = { "proxy", 0, "URL", "socks5://, socks5h:// or http://host:port" },
+	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "once connected: send that (\\r \\n \\xNN as in the file)", true },
+	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for an answer that matches; both in the order given", true },
+	[CLI_OPTION_TIMEOUT] = { "timeout", 0, "TIME", "for the whole probe (10s)" },
+	[CLI_OPTION_PROBES] = { "count", 0, "N", "so many probes, and a summary" },
+	[CLI_OPTION_INTERVAL] = { "interval", 0, "TIME", "from one to the next (1s)" },
+	[CLI_OPTION_WARNING] = { "warning", 0, "TIME", "taking longer is a warning" },
+	[CLI_OPTION_CRITICAL] = { "critical", 0, "TIME", "taking longer is critical" },
+	[CLI_OPTION_CERT_WARNING] = { "cert-warning", 0, "LEFT", "21d, 25% or 25%,21d: less left is a warning" },
+	[CLI_OPTION_CERT_CRITICAL] = { "cert-critical", 0, "LEFT", "the same for critical" },
+	[CLI_OPTION_NAGIOS] = { "nagios", 0, NULL, "print the line of a monitoring plugin" },
 };
 
-#define OPTION_BIT(id) (1u << (id))
+#define OPTION_BIT(id) (UINT64_C(1) << (id))
+_Static_assert(CLI_OPTION_COUNT <= 64, "a set holds every option");
 
-static const unsigned global_options = OPTION_BIT(CLI_OPTION_CONFIG) | OPTION_BIT(CLI_OPTION_SOCKET) |
+static const uint64_t global_options = OPTION_BIT(CLI_OPTION_CONFIG) | OPTION_BIT(CLI_OPTION_SOCKET) |
 				       OPTION_BIT(CLI_OPTION_JSON) | OPTION_BIT(CLI_OPTION_COLOR) |
 				       OPTION_BIT(CLI_OPTION_QUIET) | OPTION_BIT(CLI_OPTION_HELP) |
 				       OPTION_BIT(CLI_OPTION_VERSION);
 
+static const uint64_t probe_options =
+	OPTION_BIT(CLI_OPTION_TLS) | OPTION_BIT(CLI_OPTION_NO_TLS) | OPTION_BIT(CLI_OPTION_STARTTLS) |
+	OPTION_BIT(CLI_OPTION_IPV4) | OPTION_BIT(CLI_OPTION_IPV6) | OPTION_BIT(CLI_OPTION_ALL) |
+	OPTION_BIT(CLI_OPTION_PROFILE) | OPTION_BIT(CLI_OPTION_SERVER_NAME) | OPTION_BIT(CLI_OPTION_CA_FILE) |
+	OPTION_BIT(CLI_OPTION_VERIFY) | OPTION_BIT(CLI_OPTION_PROXY) | OPTION_BIT(CLI_OPTION_TIMEOUT) |
+	OPTION_BIT(CLI_OPTION_SEND) | OPTION_BIT(CLI_OPTION_EXPECT) |
+	OPTION_BIT(CLI_OPTION_PROBES) | OPTION_BIT(CLI_OPTION_INTERVAL) | OPTION_BIT(CLI_OPTION_WARNING) |
+	OPTION_BIT(CLI_OPTION_CRITICAL) | OPTION_BIT(CLI_OPTION_CERT_WARNING) |
+	OPTION_BIT(CLI_OPTION_CERT_CRITICAL) | OPTION_BIT(CLI_OPTION_NAGIOS);
+
 static const struct cli_command commands[] = {
+	{ "probe", "HOST:PORT | NAME", "one probe now: what is wrong, and why",
+	  "HOST:PORT is probed from here, without the daemon; a NAME by the daemon, as the target of that name.\n"
+	  "With TLS by the usual ports: at once on 443 465 636 853 993 995, after STARTTLS on those of\n"
+	  "mail, directories and databases, and not at all on others.\n"
+	  "Exit status as a monitoring plugin: 0 ok, 1 warning, 2 critical, 3 unknown or usage.\n\n"
+	  "Examples:\n"
+	  "  portbell probe www.example.com:443\n"
+	  "  portbell probe --starttls smtp mail.example.com:25\n"
+	  "  portbell probe --count 20 --interval 500ms '[2001:db8::1]:22'\n",
+	  1, 1, probe_options, cli_probe },
 	{ "status", "[--failing] [MATCH]...", "every target, worst first",
 	  "MATCH is a target's name, a pattern like 'shop*', or key=value with the keys target, group,\n"
 	  "check, level, reason, location, label.NAME: all keys must hold, of several values one.\n"
@@ -92,7 +135,20 @@ bool cli_given(const struct cli *cli, enum cli_option_id option)
 	return cli->options[option] != NULL;
 }
 
+const char *cli_option_name(enum cli_option_id option)
+{
+	return options[option].name;
+}
+
 /* Complaints */
+
+/* Before the command was looked for it is the first word. */
+static bool is_plugin(const struct cli *cli)
+{
+	if (cli->command != NULL)
+		return cli->command->run == cli_probe;
+	return cli->word_count > 0 && strcmp(cli->words[0], "probe") == 0;
+}
 
 void cli_print_lines(FILE *out, const char *text)
 {
@@ -123,7 +179,7 @@ enum cli_exit cli_usage(const struct cli *cli, const char *format, ...)
 	va_end(args);
 	fprintf(cli->io->err, "Try 'portbell %s%s--help'.\n", cli->command != NULL ? cli->command->name : "",
 		cli->command != NULL ? " " : "");
-	return CLI_USAGE;
+	return is_plugin(cli) ? CLI_PROBE_UNKNOWN : CLI_USAGE;
 }
 
 enum cli_exit cli_fail(const struct cli *cli, const char *format, ...)
@@ -133,7 +189,7 @@ enum cli_exit cli_fail(const struct cli *cli, const char *format, ...)
 	va_start(args, format);
 	complain(cli, format, args);
 	va_end(args);
-	return CLI_FAILED;
+	return is_plugin(cli) ? CLI_PROBE_UNKNOWN : CLI_FAILED;
 }
 
 void cli_note(const struct cli *cli, const char *format, ...)
@@ -162,7 +218,7 @@ static void print_option(FILE *out, const struct cli_option *option)
 	fprintf(out, "%-*s%s\n", HELP_COLUMN, left.data, option->help);
 }
 
-static void print_options(FILE *out, const char *title, unsigned which)
+static void print_options(FILE *out, const char *title, uint64_t which)
 {
 	if (which == 0)
 		return;
@@ -183,7 +239,7 @@ static void print_help(FILE *out)
 	}
 	print_options(out, "Options", global_options);
 	fprintf(out, "\nExit status: 0 fine, 1 failed or something is not ok, 2 usage, 3 the daemon is not running,\n"
-		     "4 no permission. More in portbell(1).\n");
+		     "4 no permission; probe: 0 ok, 1 warning, 2 critical, 3 unknown or usage. More in portbell(1).\n");
 }
 
 static void print_command_help(FILE *out, const struct cli_command *command)
@@ -201,7 +257,9 @@ static void print_command_help(FILE *out, const struct cli_command *command)
 
 static enum cli_exit set_option(struct cli *cli, int id, const char *value)
 {
-	if (cli->options[id] != NULL && options[id].argument != NULL)
+	if (options[id].repeats)
+		cli->steps[cli->step_count++] = (struct cli_step){ (enum cli_option_id)id, value };
+	else if (cli->options[id] != NULL && options[id].argument != NULL)
 		return cli_usage(cli, "--%s is given twice", options[id].name);
 	cli->options[id] = value;
 	return CLI_FINE;
@@ -383,7 +441,7 @@ static bool find_command(struct cli *cli)
 
 static enum cli_exit check_options(const struct cli *cli)
 {
-	unsigned allowed = global_options | cli->command->options;
+	const uint64_t allowed = global_options | cli->command->options;
 
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (cli->options[i] != NULL && (allowed & OPTION_BIT(i)) == 0)
@@ -428,8 +486,9 @@ static enum cli_exit flush_output(const struct cli *cli, enum cli_exit result)
 {
 	if (fflush(cli->io->out) == 0 && !ferror(cli->io->out))
 		return result;
-	cli_fail(cli, "cannot write the output: %s", strerror(errno));
-	return result == CLI_FINE ? CLI_FAILED : result;
+	const enum cli_exit failed = cli_fail(cli, "cannot write the output: %s", strerror(errno));
+
+	return result == CLI_FINE ? failed : result;
 }
 
 enum cli_exit cli_main(const struct cli_io *io, int argc, char *const *argv)
@@ -440,6 +499,7 @@ enum cli_exit cli_main(const struct cli_io *io, int argc, char *const *argv)
 	enum cli_exit result;
 
 	cli.words = words;
+	cli.steps = mem_array((size_t)argc + 1, sizeof(*cli.steps));
 	result = parse_arguments(&cli, argc, argv);
 	if (result == CLI_FINE && !decide_color(&cli))
 		result = cli_usage(&cli, "--color is auto, always or never");
@@ -453,6 +513,7 @@ enum cli_exit cli_main(const struct cli_io *io, int argc, char *const *argv)
 	if (nowhere != NULL)
 		fclose(nowhere);
 	free(words);
+	free(cli.steps);
 	return flush_output(&cli, result);
 }
 

@@ -13,7 +13,11 @@
 struct config;
 struct report;
 
-enum cli_exit { CLI_FINE, CLI_FAILED, CLI_USAGE, CLI_NOT_RUNNING, CLI_NO_PERMISSION };
+enum cli_exit {
+	CLI_FINE, CLI_FAILED, CLI_USAGE, CLI_NOT_RUNNING, CLI_NO_PERMISSION,
+	/* `probe` exits as a plugin of a monitoring system does; what is wrong with its options is unknown too. */
+	CLI_PROBE_OK = 0, CLI_PROBE_WARNING, CLI_PROBE_CRITICAL, CLI_PROBE_UNKNOWN
+};
 
 struct cli_io {
 	FILE *out;

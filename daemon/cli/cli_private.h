@@ -19,15 +19,30 @@ enum {
 
 enum cli_option_id {
 	CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, CLI_OPTION_JSON, CLI_OPTION_COLOR, CLI_OPTION_QUIET, CLI_OPTION_HELP,
-	CLI_OPTION_VERSION, CLI_OPTION_FAILING, CLI_OPTION_RETRY, CLI_OPTION_DROP, CLI_OPTION_COUNT
+	CLI_OPTION_VERSION, CLI_OPTION_FAILING, CLI_OPTION_RETRY, CLI_OPTION_DROP,
+	/* probe */
+	CLI_OPTION_TLS, CLI_OPTION_NO_TLS, CLI_OPTION_STARTTLS, CLI_OPTION_IPV4, CLI_OPTION_IPV6, CLI_OPTION_ALL,
+	CLI_OPTION_PROFILE, CLI_OPTION_SERVER_NAME, CLI_OPTION_CA_FILE, CLI_OPTION_VERIFY, CLI_OPTION_PROXY,
+	CLI_OPTION_SEND, CLI_OPTION_EXPECT,
+	CLI_OPTION_TIMEOUT, CLI_OPTION_PROBES, CLI_OPTION_INTERVAL, CLI_OPTION_WARNING, CLI_OPTION_CRITICAL,
+	CLI_OPTION_CERT_WARNING, CLI_OPTION_CERT_CRITICAL, CLI_OPTION_NAGIOS,
+	CLI_OPTION_COUNT
 };
 
 struct cli_command;
+
+/* An option that may be given several times, by its place among its like. */
+struct cli_step {
+	enum cli_option_id option;
+	const char *value;
+};
 
 struct cli {
 	const struct cli_io *io;
 	FILE *out;               /* io->out, or nowhere with -q */
 	const char *options[CLI_OPTION_COUNT]; /* NULL: not given; "" for one without a value */
+	struct cli_step *steps;  /* all that are repeatable, in the order given */
+	size_t step_count;
 	const char **words;      /* behind the command's name */
 	size_t word_count;
 	const struct cli_command *command;
@@ -35,7 +50,8 @@ struct cli {
 };
 
 bool cli_given(const struct cli *cli, enum cli_option_id option);
-/* Both print one line on `err`: "portbell: ...". */
+const char *cli_option_name(enum cli_option_id option); /* without the dashes */
+/* Both print one line on `err`: "portbell: ...". They give the exit status for that, which is another for a plugin. */
 enum cli_exit cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 enum cli_exit cli_fail(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for what is no failure; -q wants none of it. */
@@ -55,6 +71,7 @@ enum cli_exit cli_status(const struct cli *cli);
 enum cli_exit cli_reload(const struct cli *cli);
 enum cli_exit cli_test(const struct cli *cli);
 enum cli_exit cli_outbox(const struct cli *cli);
+enum cli_exit cli_probe(const struct cli *cli);
 enum cli_exit cli_config_check(const struct cli *cli);
 enum cli_exit cli_config_show(const struct cli *cli);
 enum cli_exit cli_version(const struct cli *cli);

@@ -11,22 +11,25 @@
 #include "lib/base/words.h"
 
 /* What a target is, for its cell and for the count: its state where that says more than its level. */
-struct verdict_words {
-	const char *word;
-	const char *glyph;
-	enum table_style style;
+enum verdict {
+	OK = LEVEL_OK, WARNING = LEVEL_WARNING, UNKNOWN = LEVEL_UNKNOWN, CRITICAL = LEVEL_CRITICAL,
+	PENDING, PAUSED, VERDICT_COUNT
 };
 
-enum verdict { OK, WARNING, UNKNOWN, CRITICAL, PENDING, PAUSED, VERDICT_COUNT };
+static const char *verdict_word(enum verdict verdict)
+{
+	return verdict == PENDING ? "pending" : verdict == PAUSED ? "paused" : level_name((enum level)verdict);
+}
 
-static const struct verdict_words verdicts[VERDICT_COUNT] = {
-	[OK] = { "ok", "✔ ", TABLE_GOOD },
-	[WARNING] = { "warning", "▲ ", TABLE_WARNING },
-	[UNKNOWN] = { "unknown", "? ", TABLE_UNKNOWN },
-	[CRITICAL] = { "critical", "✖ ", TABLE_BAD },
-	[PENDING] = { "pending", "… ", TABLE_DIM },
-	[PAUSED] = { "paused", "‖ ", TABLE_DIM },
-};
+static const char *verdict_sign(enum verdict verdict)
+{
+	return verdict == PENDING ? "… " : verdict == PAUSED ? "‖ " : table_level_sign((enum level)verdict);
+}
+
+static enum table_style verdict_style(enum verdict verdict)
+{
+	return verdict > CRITICAL ? TABLE_DIM : table_level_style((enum level)verdict);
+}
 
 static const char *const titles[] = {
 	"TARGET", "LEVEL", "SINCE", "REASON", "LATENCY", "CERTIFICATE", "ADDRESS", NULL
@@ -41,10 +44,10 @@ static enum verdict verdict_of(const struct json *target)
 		return PAUSED;
 	if (str_equal(state, "pending") && (level == NULL || str_equal(level, "ok")))
 		return PENDING;
-	for (enum verdict verdict = OK; verdict <= CRITICAL; verdict++)
-		if (str_equal(level, verdicts[verdict].word))
-			return verdict;
-	return UNKNOWN;
+	enum level known = LEVEL_UNKNOWN;
+
+	level_parse(level, &known);
+	return (enum verdict)known;
 }
 
 static bool is_failing(enum verdict verdict)
@@ -81,7 +84,7 @@ static char *build_request(const struct cli *cli)
 
 static void add_row(struct table *table, const struct json *target, enum verdict verdict, bool glyphs)
 {
-	AUTO(string) char *level = mem_printf("%s%s", glyphs ? verdicts[verdict].glyph : "", verdicts[verdict].word);
+	AUTO(string) char *level = mem_printf("%s%s", glyphs ? verdict_sign(verdict) : "", verdict_word(verdict));
 	const char *reason = json_get_string(target, "reason");
 	int64_t days = json_get_int(target, "certificate_days", INT64_MIN);
 	AUTO(string) char *days_text = NULL;
@@ -89,7 +92,7 @@ static void add_row(struct table *table, const struct json *target, enum verdict
 	if (days != INT64_MIN)
 		days_text = mem_printf("%lld%s", (long long)days, table->people ? " d" : "");
 	table_add(table, TABLE_PLAIN, json_get_string(target, "name"));
-	table_add(table, verdicts[verdict].style, level);
+	table_add(table, verdict_style(verdict), level);
 	table_add_time(table, json_get_string(target, "since"));
 	table_add(table, TABLE_PLAIN, reason);
 	table_add_seconds(table, json_get_number(target, "latency", -1));
@@ -106,7 +109,7 @@ static void print_counts(const struct cli *cli, const size_t *counts, size_t tot
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		if (counts[order[i]] == 0)
 			continue;
-		fprintf(cli->out, "%s%zu %s", separator, counts[order[i]], verdicts[order[i]].word);
+		fprintf(cli->out, "%s%zu %s", separator, counts[order[i]], verdict_word(order[i]));
 		separator = ", ";
 	}
 	fputc('\n', cli->out);

@@ -23,6 +23,36 @@ static const char *const escapes[] = {
 static const char bold[] = "\033[1m";
 static const char normal[] = "\033[0m";
 
+static const struct {
+	const char *sign;
+	enum table_style style;
+} levels[LEVEL_COUNT] = {
+	[LEVEL_OK] = { "✔ ", TABLE_GOOD },
+	[LEVEL_WARNING] = { "▲ ", TABLE_WARNING },
+	[LEVEL_UNKNOWN] = { "? ", TABLE_UNKNOWN },
+	[LEVEL_CRITICAL] = { "✖ ", TABLE_BAD },
+};
+
+const char *table_escape(enum table_style style)
+{
+	return escapes[style];
+}
+
+const char *table_normal(void)
+{
+	return normal;
+}
+
+const char *table_level_sign(enum level level)
+{
+	return levels[level].sign;
+}
+
+enum table_style table_level_style(enum level level)
+{
+	return levels[level].style;
+}
+
 void table_start(struct table *table, const char *const *titles, bool people, bool color, int64_t now_unix_us)
 {
 	*table = (struct table){ .titles = titles, .people = people, .color = color, .now_unix_us = now_unix_us };
@@ -105,8 +135,7 @@ void table_add_seconds(struct table *table, double seconds)
 	table_add(table, TABLE_PLAIN, text.data);
 }
 
-/* Columns that a terminal needs for clean text. */
-static size_t width_of(const char *text)
+size_t table_width(const char *text)
 {
 	size_t bytes = strlen(text);
 	size_t width = 0;
@@ -125,7 +154,7 @@ static size_t width_of(const char *text)
 static void print_padded(const char *text, const char *escape, size_t width, FILE *out)
 {
 	fprintf(out, "%s%s%s", escape, text, escape[0] != '\0' ? normal : "");
-	for (size_t have = width_of(text); have < width; have++)
+	for (size_t have = table_width(text); have < width; have++)
 		fputc(' ', out);
 }
 
@@ -157,9 +186,9 @@ void table_print(const struct table *table, FILE *out)
 
 	assert(table->count % table->columns == 0);
 	for (size_t i = 0; i < table->columns; i++)
-		widths[i] = width_of(table->titles[i]);
+		widths[i] = table_width(table->titles[i]);
 	for (size_t i = 0; i < table->count; i++) {
-		size_t width = width_of(table->cells[i].text);
+		size_t width = table_width(table->cells[i].text);
 
 		if (width > widths[i % table->columns])
 			widths[i % table->columns] = width;

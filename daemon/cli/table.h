@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "lib/base/words.h"
+
 enum table_style { TABLE_PLAIN, TABLE_GOOD, TABLE_WARNING, TABLE_BAD, TABLE_UNKNOWN, TABLE_DIM };
 
 struct table_cell {
@@ -37,6 +39,13 @@ void table_add_time(struct table *table, const char *time);
 void table_add_seconds(struct table *table, double seconds); /* negative: no value */
 void table_print(const struct table *table, FILE *out);
 void table_done(struct table *table);
+
+/* What it is made of, for pages that are none. */
+size_t table_width(const char *text);                  /* columns that a terminal needs for clean text */
+const char *table_escape(enum table_style style);
+const char *table_normal(void);                        /* ends what an escape began */
+const char *table_level_sign(enum level level);        /* with a blank behind it */
+enum table_style table_level_style(enum level level);
 
 /* RFC 3339 in UTC, as the daemon writes it. */
 bool table_parse_time(const char *text, int64_t *unix_us);

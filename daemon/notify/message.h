@@ -35,7 +35,7 @@ struct message_certificate {
 	char *fingerprint;       /* hex */
 	char *key;               /* "RSA 2048"; these are NULL in what an older version wrote */
 	char *signature;         /* "sha256WithRSAEncryption" */
-	char *chain;             /* the subjects that a client trusts it by, "CN=shop < CN=R3 < CN=Root"; NULL: none does */
+	char *chain;             /* subjects up to what is trusted: "CN=shop < CN=R3 < CN=Root"; NULL: none is */
 	char *changed;           /* in which way it is another than before, where that is the news */
 	char *tls;               /* what was agreed on: "TLS 1.3, TLS_AES_256_GCM_SHA384, x25519, ALPN h2" */
 };

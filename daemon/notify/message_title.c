@@ -14,7 +14,8 @@ bool message_item_is_over(const struct message_item *item)
 
 bool message_item_is_news(const struct message_item *item)
 {
-	return item->event == EVENT_NOTICE && item->reason == REASON_OK && item->detail != NULL && !item->unwatched;
+	return item->event == EVENT_NOTICE && item->reason == REASON_OK && item->detail != NULL &&
+	       !item->unwatched;
 }
 
 static int by_target(const void *a, const void *b)
@@ -181,7 +182,8 @@ static void add_common_phrase(struct str *out, const struct digest *digest)
 	if (all_unwatched(digest))
 		str_add(out, "no longer watched");
 	else if (all_are_news(digest))
-		str_add(out, first->check == CHECK_CERTIFICATE && same_check ? "certificates changed" : "various news");
+		str_add(out,
+			first->check == CHECK_CERTIFICATE && same_check ? "certificates changed" : "various news");
 	else if (over)
 		str_add(out, same_check ? good_again(first->check) : "good again");
 	else

@@ -8,6 +8,7 @@
 
 #include "daemon/probe/probe_private.h"
 #include "lib/base/clock.h"
+#include "lib/base/mem.h"
 #include "lib/config/config.h"
 
 /* A socket can only have connected to itself where the way is this short. */
@@ -86,6 +87,25 @@ static int connect_socket(const struct probe *probe, const struct address *addre
 	return -1;
 }
 
+/* The address that was tried last did not work. */
+static void attempt_tell(struct probe *probe, enum reason reason, int error_number)
+{
+	struct result *result = &probe->result;
+
+	if (!probe->plan->tell_attempts || probe->role != PROBE_ALONE || result->address_count >= RESOLVER_ADDRESSES_MAX)
+		return;
+	if (result->addresses == NULL)
+		result->addresses = mem_array(RESOLVER_ADDRESSES_MAX, sizeof(*result->addresses));
+	errno = error_number;
+	result->addresses[result->address_count++] = (struct address_result){
+		.address = probe->addresses[probe->address_next - 1],
+		.reason = reason,
+		.phase = PHASE_CONNECT,
+		.total_us = clock_mono_us() - probe->attempt_started_us,
+		.detail = mem_printf("%m"),
+	};
+}
+
 /* True: under way. */
 static bool attempt_start(struct probe *probe, const struct address *address)
 {
@@ -95,9 +115,12 @@ static bool attempt_start(struct probe *probe, const struct address *address)
 		probe->result.address = *address;
 		return probe_watch(probe);
 	}
+	const int error_number = errno;
+
+	attempt_tell(probe, connect_reason(error_number, true), error_number);
 	/* A way that is missing is the failure only if no other was tried. */
-	if (!is_no_way(errno) || probe->result.reason == REASON_OK) {
-		probe_fail(probe, connect_reason(errno, true), errno, NULL);
+	if (!is_no_way(error_number) || probe->result.reason == REASON_OK) {
+		probe_fail(probe, connect_reason(error_number, true), error_number, NULL);
 		probe->result.address = *address;
 	}
 	return false;
@@ -132,6 +155,7 @@ static enum step connect_next(struct probe *probe)
 static enum step attempt_failed(struct probe *probe, enum reason reason, int error_number)
 {
 	probe_drop_socket(probe);
+	attempt_tell(probe, reason, error_number);
 	probe_fail(probe, reason, error_number, NULL);
 	return connect_next(probe);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,6 +119,20 @@ void goodbye_start(struct probe_loop *loop, int fd, int64_t now_us, int64_t rtt_
 	list_push(&loop->goodbyes, &goodbye->node);
 	loop->goodbye_count++;
 	goodbye_wait(goodbye, now_us);
+}
+
+void probe_loop_part(struct probe_loop *loop, int64_t wait_us)
+{
+	const int64_t until_us = clock_mono_us() + wait_us;
+	struct goodbye *goodbye;
+
+	list_each(goodbye, &loop->goodbyes, struct goodbye, node) {
+		struct pollfd said = { .fd = goodbye->fd, .events = POLLIN };
+		int64_t left_us = 0;
+
+		while (!drain(goodbye->fd) && (left_us = until_us - clock_mono_us()) > 0)
+			poll(&said, 1, (int)((left_us + US_PER_MS - 1) / US_PER_MS));
+	}
 }
 
 void goodbye_free_all(struct probe_loop *loop)

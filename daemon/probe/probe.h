@@ -52,6 +52,7 @@ struct plan {
 	struct reason_set expected; /* reasons that are well; empty: only ok */
 	bool all_addresses;
 	uint8_t need;            /* of all addresses, how many must be good; 0 = all */
+	bool tell_attempts;      /* where one address that works is looked for: those that did not come along too */
 	bool paused;             /* in the list, never probed */
 };
 
@@ -59,6 +60,8 @@ struct plan {
 struct probe_loop *probe_loop_new(struct event_base *base, struct wheel *wheel, struct resolver *resolver);
 /* Probes still in flight are cancelled, goodbyes are cut short. NULL is fine. */
 void probe_loop_free(struct probe_loop *loop);
+/* For a program that ends: waits, blocking, until the peers have said goodbye too, but no longer than that. */
+void probe_loop_part(struct probe_loop *loop, int64_t wait_us);
 /* From now on lookups go there; those in flight are asked again, of the new one. Then the old one may be freed. */
 void probe_loop_set_resolver(struct probe_loop *loop, struct resolver *resolver);
 /* `room` is called from the loop after a goodbye has ended, so that there is a socket more. */

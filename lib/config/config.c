@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/config/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <glob.h>
 #include <stdio.h>
@@ -684,7 +685,8 @@ static void finish_client(struct making *making, struct target_config *target)
 	struct node *other = first_given(&making->all, other_keys, &other_path);
 
 	if (node == NULL && other != NULL)
-		mistake(making->load, other, &other_path, "needs client_certificate_file or client_certificate_credential");
+		mistake(making->load, other, &other_path,
+			"needs client_certificate_file or client_certificate_credential");
 	else if (node != NULL && !node->bad && target->client_certificate != NULL)
 		target->client = client_index(making, target, node, &path);
 }
@@ -702,7 +704,8 @@ static void finish_tls(struct making *making, struct target_config *target)
 	if (target->require.alpn == NULL || offers_alpn(target, target->require.alpn))
 		return;
 	if (target->alpn_count > 0) {
-		mistake(making->load, node, &path, "\"%s\" is not among what tls.alpn offers", target->require.alpn);
+		mistake(making->load, node, &path, "\"%s\" is not among what tls.alpn offers",
+			target->require.alpn);
 		return;
 	}
 	target->alpn = mem_array(1, sizeof(*target->alpn));
@@ -978,21 +981,34 @@ static void load_done(struct load *load)
 	free(load->files);
 }
 
+static void start(struct load *load, const char *file)
+{
+	load->config = mem_new(struct config);
+	load->config->file = mem_strdup(file);
+	load->config->trust = mem_new(struct trust_config);
+	load->config->trust_count = 1;
+	load->config->clients = mem_new(struct client_config);
+	load->config->client_count = 1;
+	load->config->patterns = mem_new(struct pattern_config);
+	load->config->pattern_count = 1;
+	load->config->exchanges = mem_new(struct exchange_config);
+	load->config->exchange_count = 1;
+}
+
+static struct config *finish(struct load *load)
+{
+	load_done(load);
+	report_sort(load->report);
+	if (load->report->mistakes == 0)
+		return load->config;
+	config_free(load->config);
+	return NULL;
+}
+
 /* The order is that of who names whom: targets and routes name senders, targets name profiles. */
 static struct config *run(struct load *load, const char *file)
 {
-	struct config *config = mem_new(struct config);
-
-	load->config = config;
-	config->file = mem_strdup(file);
-	config->trust = mem_new(struct trust_config);
-	config->trust_count = 1;
-	config->clients = mem_new(struct client_config);
-	config->client_count = 1;
-	config->patterns = mem_new(struct pattern_config);
-	config->pattern_count = 1;
-	config->exchanges = mem_new(struct exchange_config);
-	config->exchange_count = 1;
+	start(load, file);
 	add_file(load, file, PLACE_OWN);
 	if (load->file_count > 0) {
 		include_all(load);
@@ -1004,12 +1020,136 @@ static struct config *run(struct load *load, const char *file)
 		add_routes(load);
 		add_targets(load);
 	}
-	load_done(load);
-	report_sort(load->report);
-	if (load->report->mistakes == 0)
-		return config;
-	config_free(config);
-	return NULL;
+	return finish(load);
+}
+
+/* one target without a file */
+
+static size_t row_of(const char *key, size_t bytes)
+{
+	size_t row = 0;
+
+	while (row < schema_target.count && (strncmp(schema_target.keys[row].name, key, bytes) != 0 ||
+					     schema_target.keys[row].name[bytes] != '\0'))
+		row++;
+	assert(row < schema_target.count);
+	return row;
+}
+
+/* "- send: text" */
+static struct node *step_of(struct document *document, const struct setting *setting)
+{
+	struct node *value = document_scalar(document, setting->origin, setting->text);
+	struct node *map = document_alloc(document, sizeof(*map));
+
+	*map = (struct node){ .kind = NODE_MAP, .source = value->source, .count = 1 };
+	map->pairs = document_alloc(document, sizeof(*map->pairs));
+	map->pairs[0] = (struct pair){ document_scalar(document, setting->origin, setting->step), value };
+	return map;
+}
+
+/* One more value of a key: the second makes a list of it. */
+static struct node *joined(struct document *document, struct node *before, struct node *value)
+{
+	const uint32_t count = before == NULL ? 0 : before->kind == NODE_LIST ? before->count : 1;
+	struct node *list;
+
+	if (before == NULL && value->kind == NODE_SCALAR)
+		return value;
+	list = document_alloc(document, sizeof(*list));
+	*list = (struct node){ .kind = NODE_LIST, .source = value->source };
+	list->items = document_alloc(document, (count + 1) * sizeof(*list->items));
+	for (uint32_t i = 0; i < count; i++)
+		list->items[i] = entry_at(before, i);
+	list->items[count] = value;
+	list->count = count + 1;
+	return list;
+}
+
+/* `known` says what others than the weak settings have said. */
+static void read_settings(struct load *load, const struct setting *settings, size_t count, const struct layer *known,
+			  struct layer *layer)
+{
+	struct document *document = load->files[0].document;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct setting *setting = &settings[i];
+		const size_t row = row_of(setting->key, strlen(setting->key));
+
+		if (setting->weak != (known != NULL) ||
+		    (known != NULL && known->values[row_of(setting->key, strcspn(setting->key, "."))] != NULL))
+			continue;
+		layer->values[row] = joined(document, layer->values[row],
+					    setting->step != NULL ?
+						    step_of(document, setting) :
+						    document_scalar(document, setting->origin, setting->text));
+	}
+}
+
+static void add_single_target(struct load *load, const struct setting *settings, size_t count)
+{
+	struct config *config = load->config;
+	struct making making = { .load = load, .all = load->files[0].defaults };
+	struct path profile = { NULL, "profile", 0 };
+	struct layer weak = { 0 };
+	struct node *names;
+
+	config->targets = mem_array(1, sizeof(*config->targets));
+	config->target_count = 1;
+	load->stamp++;
+	read_settings(load, settings, count, NULL, &making.own);
+	making.node = layer_get(&schema_target, &making.own, "address");
+	names = layer_get(&schema_target, &making.own, "profile");
+	if (names == NULL)
+		names = layer_get(&schema_target, &load->files[0].defaults, "profile");
+	apply_profiles(load, names, &profile, &making.all);
+	layer_merge(load, &schema_target, &making.all, &making.own);
+	read_settings(load, settings, count, &making.all, &weak);
+	for (size_t i = 0; i < schema_target.count; i++)
+		if (weak.values[i] != NULL && making.all.values[i] == NULL)
+			making.all.values[i] = weak.values[i];
+	layer_set(load, &schema_target, &making.all, &config->targets[0], NULL);
+	finish_target(&making, &config->targets[0]);
+}
+
+/* Names are enough for a profile that has a send_to. */
+static void name_senders(struct load *load)
+{
+	for (size_t i = 0; i < load->file_count; i++) {
+		struct node *map = part_of(load, &load->files[i], "senders", NODE_MAP);
+
+		for (uint32_t j = 0; map != NULL && j < map->count; j++)
+			names_add(&load->senders, map->pairs[j].key->text, &map->pairs[j]);
+	}
+}
+
+static void add_no_file(struct load *load)
+{
+	load->files = mem_grow(load->files, &load->file_capacity, 1, sizeof(*load->files));
+	load->files[0].document = document_new();
+	load->file_count = 1;
+}
+
+struct config *config_load_target(const char *file, const struct setting *settings, size_t count,
+				  const struct config_env *env, struct report *report)
+{
+	struct load load = { .env = env, .report = report };
+
+	start(&load, file != NULL ? file : "");
+	if (file != NULL)
+		add_file(&load, file, PLACE_OWN);
+	else
+		add_no_file(&load);
+	if (load.file_count > 0) {
+		include_all(&load);
+		add_top(&load);
+		name_senders(&load);
+		add_profiles(&load);
+		check_profiles(&load);
+		add_defaults(&load);
+		add_single_target(&load, settings, count);
+	}
+	return finish(&load);
 }
 
 struct config *config_load(const char *file, const struct config_env *env, struct report *report)

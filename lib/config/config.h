@@ -4,6 +4,7 @@
  * Owns:    a struct config owns everything that hangs from it; const once loaded, config_free() ends it.
  * Fails:   config_load() returns NULL when there was any mistake; `report` then has every one of all files. Notes are in
  *          the report of a good load too.
+ *          So does config_load_target(), for one target that is made of the options of a command line.
  * Blocks:  reads files. Runs on the loader thread or before the loop, never on it.
  */
 #ifndef PORTBELL_CONFIG_CONFIG_H
@@ -244,6 +245,19 @@ struct config_env {
 };
 
 struct config *config_load(const char *file, const struct config_env *env, struct report *report);
+/* What is said of a target that stands in no file. */
+struct setting {
+	const char *key;       /* as in the schema, "tls.verify"; several of one key are a list */
+	const char *step;      /* not NULL: an item of the list that `key` is, a map of this one key */
+	const char *text;
+	const char *origin;    /* "--verify": the place of its mistakes */
+	bool weak;             /* counts only if nobody else says anything of its map, or of the key where it is in none */
+};
+
+/* A configuration with that target alone, made by the rules of all targets; the first setting is its address. Of `file`
+ * (NULL: none) come the defaults, the profiles and the resolver; the rest of it is not looked at. */
+struct config *config_load_target(const char *file, const struct setting *settings, size_t count,
+				  const struct config_env *env, struct report *report);
 void config_free(struct config *config); /* NULL is fine; secrets are wiped */
 /* The effective configuration as YAML with the origin of each value as a comment, secrets as <hidden>. */
 bool config_print(const char *file, const struct config_env *env, FILE *out, struct report *report);

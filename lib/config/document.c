@@ -82,6 +82,17 @@ char *document_text(struct document *document, const char *text)
 	return take_text(document, text, strlen(text));
 }
 
+struct document *document_new(void)
+{
+	struct document *document = mem_new(struct document);
+
+	document->source.file = mem_strdup("");
+	document->source.directory = mem_strdup(".");
+	document->root = document_alloc(document, sizeof(*document->root));
+	*document->root = (struct node){ .kind = NODE_MAP, .source = &document->source };
+	return document;
+}
+
 void document_free(struct document *document)
 {
 	if (document == NULL)
@@ -106,8 +117,24 @@ const struct source *document_source(const struct document *document)
 	return &document->source;
 }
 
+struct node *document_scalar(struct document *document, const char *origin, const char *text)
+{
+	struct source *source = document_alloc(document, sizeof(*source));
+	struct node *node = document_alloc(document, sizeof(*node));
+
+	source->file = document_text(document, origin);
+	source->directory = document_text(document, ".");
+	node->kind = NODE_SCALAR;
+	node->source = source;
+	node->text = document_text(document, text);
+	node->written = node->text;
+	return node;
+}
+
 char *document_where(const struct node *node)
 {
+	if (node->line == 0)
+		return mem_strdup(node->source->file);
 	return mem_printf("%s:%u:%u", node->source->file, node->line, node->column);
 }
 

@@ -38,7 +38,7 @@ struct node {
 	bool null;       /* a plain scalar that says nothing: empty, ~ or null */
 	bool captures;   /* names a ${capture.NAME}, which has a meaning only in what an exchange sends */
 	bool bad;        /* reported: whoever meets it again stays quiet */
-	uint32_t line;   /* from 1 */
+	uint32_t line;   /* from 1; 0: not of a file */
 	uint32_t column; /* from 1, in characters */
 	uint32_t count;  /* items or pairs */
 	uint32_t memo;   /* what its setter made of it, plus 1; 0: not yet */
@@ -57,6 +57,8 @@ struct document; /* a document */
 
 /* NULL: the file could not be opened or may not be used; reported. */
 struct document *document_read(const char *file, const struct config_env *env, struct report *report);
+/* One without a file, {}; for nodes that are made. */
+struct document *document_new(void);
 void document_free(struct document *document); /* NULL is fine */
 struct node *document_root(const struct document *document); /* NULL: broken; reported. An empty file is {} */
 const struct source *document_source(const struct document *document);
@@ -65,6 +67,8 @@ struct node *document_get(const struct node *map, const char *key); /* NULL if i
 struct node *document_merge(struct document *document, const struct node *base, const struct node *over);
 void *document_alloc(struct document *document, size_t bytes); /* zeroed; lives as long as `document` */
 char *document_text(struct document *document, const char *text); /* a copy, likewise */
-char *document_where(const struct node *node); /* "portbell.yaml:12:7"; the caller frees */
+/* A scalar that stands in no file: `origin` is all that is known of its place. The names of files begin where we are. */
+struct node *document_scalar(struct document *document, const char *origin, const char *text);
+char *document_where(const struct node *node); /* "portbell.yaml:12:7", or the origin; the caller frees */
 
 #endif

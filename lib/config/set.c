@@ -471,7 +471,8 @@ static void set_readable(const struct spot *spot, struct node *node, bool holds_
 		return;
 	close(fd);
 	if (holds_secret && spot->key->type == KEY_SECRET_FILE && (status.st_mode & S_IROTH) != 0)
-		note(spot->load, node, spot->path, "%s holds a secret and every user can read it: chmod o-r it", file);
+		note(spot->load, node, spot->path, "%s holds a secret and every user can read it: chmod o-r it",
+		     file);
 	done_text(spot->key, spot->object); /* two keys of one field: reported, the last stays */
 	*(char **)field(spot) = TAKE(file);
 }

@@ -96,7 +96,8 @@ static const struct {
 	struct key key;
 	void (*set)(const struct spot *spot, struct node *node, struct target_config *target);
 } require_keys[] = {
-	{ { .name = "version", .words = (const char *const[]){ "1.0", "1.1", "1.2", "1.3", NULL } }, require_version },
+	{ { .name = "version", .words = (const char *const[]){ "1.0", "1.1", "1.2", "1.3", NULL } },
+	  require_version },
 	{ { .name = "ciphers" }, require_ciphers },
 	{ { .name = "group" }, require_group },
 	{ { .name = "alpn", .max = ALPN_MAX_BYTES }, require_alpn },
@@ -153,7 +154,8 @@ void done_require(const struct key *key, void *object)
 
 /* certificate.pins */
 
-static void add_pin(const struct spot *spot, struct node *node, const struct path *path, struct target_config *target)
+static void add_pin(const struct spot *spot, struct node *node, const struct path *path,
+		    struct target_config *target)
 {
 	static const char prefix[] = "sha256//";
 	const char *text = set_checked_text(spot, node, path);

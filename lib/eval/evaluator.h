@@ -9,8 +9,8 @@
  * tls           what was agreed on against what is required: rows as of availability, but for handshakes that were
  *               completed.
  * certificate   judged for each certificate that the target shows, by fingerprint; one leaves the set when `recover`
- *               handshakes in a row did not show it; the level is the worst of the set. One that is new to a set that
- *               was not empty is a change, compared with all of the set.
+ *               handshakes in a row did not show it; the level is the worst of the set. One that is new to a set
+ *               that was not empty is a change, compared with all of the set.
  * Owns: struct standing owns its certificates; standing_done().
  */
 #ifndef PORTBELL_EVAL_EVALUATOR_H
@@ -97,7 +97,8 @@ enum level standing_level(const struct standing *standing, enum check *worst);
 /* The present verdict on the certificates, as if it had just been found; false where all is well. */
 bool evaluator_certificate_change(const struct rules *rules, const struct standing *standing, int64_t now_unix_us,
 				  struct change *change);
-/* Percent of the lifetime and a duration: the smaller counts. A negative lifetime has no share. -1: no bound. */
+/* How much time a certificate must have left: the smaller of a percentage and a duration, for one that lives so long; of
+ * one without a lifetime (-1) only the duration counts. -1: no bound. */
 int64_t evaluator_bound_s(const struct expiry_bound *bound, int64_t lifetime_s);
 /* How one certificate is judged at `now`. */
 enum level evaluator_judge_certificate(const struct rules *rules, const struct certificate *certificate,

@@ -30,8 +30,8 @@ struct certificate {
 	enum reason weak_leaf;  /* cert_weak_key, cert_weak_signature or ok */
 	enum reason weak_chain; /* the same, of the others of the chain that a client builds */
 	enum reason revocation; /* cert_revoked, cert_revocation_unknown; ok also where nobody asks */
-	uint64_t agreed;      /* stands for version, cipher, group and ALPN: another number, other facts. 0: no handshake
-	                       * was completed */
+	uint64_t agreed;      /* stands for version, cipher, group and ALPN: another number, other facts. 0: no
+	                       * handshake was completed */
 	enum reason tls;      /* REASON_OK, or what of that is not as required (tls_*) */
 	bool present;         /* there was a handshake that showed a certificate */
 };
@@ -48,7 +48,7 @@ struct certificate_facts {
 	int64_t not_after_unix_s;
 	char *key;              /* "EC P-256", "RSA 2048", "ED25519" */
 	int key_bits;
-	int strength_bits;      /* the key's, as NIST SP 800-57 counts it: comparable across algorithms; 0 = not known */
+	int strength_bits;      /* the key's, comparable across algorithms (NIST SP 800-57); 0 = not known */
 	char *signature;        /* "ecdsa-with-SHA256" */
 	bool ca;                /* it may sign others */
 	bool self_signed;
@@ -68,7 +68,7 @@ struct tls_facts {
 	size_t verified_count;           /* 0: there is none. At most FACT_CHAIN_MAX */
 	char *verify_text;               /* why a client would refuse, with names; NULL if it would not */
 	char *tls_text;                  /* what is not as required; NULL if all is */
-	char *staple_text;               /* what the OCSP staple says, or what is wrong with it; NULL if not asked for */
+	char *staple_text;               /* what the OCSP staple says or lacks; NULL if not asked for */
 	char *weak_text;                 /* which certificate is weak, and how; NULL if none is */
 	int64_t verified_not_after_unix_s; /* of the chain a client builds, leaf included; 0 if none was built */
 };
@@ -101,7 +101,8 @@ struct result {
 	struct certificate certificate;
 	char *detail;           /* cleaned: errno text, alert, OpenSSL's words, the resolver's; NULL if none */
 	struct tls_facts *facts;
-	struct address_result *addresses; /* where all of a name were probed: in their order */
+	/* Where all of a name were probed: in their order. Else, if the plan wants them told: those in vain. */
+	struct address_result *addresses;
 	size_t address_count;
 	int64_t *step_us;       /* when each step of the exchange was done, from the start of the exchange */
 	size_t step_count;

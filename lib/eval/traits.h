@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * traits - what people notice when another certificate takes a certificate's place: issuer, strength, names, age. Pure.
+ * traits - what people notice when another certificate takes a certificate's place: issuer, strength, names, age.
+ * Pure.
  * Owns: struct traits owns its strings; traits_free().
  */
 #ifndef PORTBELL_EVAL_TRAITS_H

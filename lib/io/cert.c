@@ -272,7 +272,8 @@ char *cert_issuer_url(const X509 *x509)
 		if (OBJ_obj2nid(info->method) == NID_ad_ca_issuers && info->location->type == GEN_URI) {
 			const ASN1_STRING *uri = info->location->d.uniformResourceIdentifier;
 
-			url = str_clean(ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri), FACT_TEXT_BYTES);
+			url = str_clean(ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri),
+					FACT_TEXT_BYTES);
 		}
 	}
 	AUTHORITY_INFO_ACCESS_free(infos);

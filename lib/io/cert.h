@@ -36,8 +36,9 @@ bool cert_is_for_address(struct x509_st *x509, const struct address *address);
 /* For an X509_V_* code; REASON_OK for X509_V_OK. */
 enum reason cert_reason(int verify_error);
 
-/* cert_weak_key or cert_weak_signature where nobody should rely on it any more: RSA, DSA and DH below 2048 bits, EC below
- * 224, MD5, SHA-1 and older. `anchor`: it is trusted whoever signed it; a self-signed one's signature proves nothing. */
+/* cert_weak_key or cert_weak_signature where nobody should rely on it any more: RSA, DSA and DH below 2048 bits,
+ * EC below 224, MD5, SHA-1 and older. `anchor`: it is trusted whoever signed it. A self-signed one's signature
+ * proves nothing. */
 enum reason cert_weakness(struct x509_st *x509, bool anchor);
 
 /* Parts for people, cleaned and capped; the caller frees. */

@@ -38,8 +38,8 @@ struct tls_trust *tls_trust_new(const char *const *files, size_t file_count, str
 void tls_trust_free(struct tls_trust *trust);
 
 /*
- * A certificate of ours (and what stands between it and a root) with its key, in PEM; both may be in one file. password:
- * of the key; NULL: it has none. err names the file. Const, used by contexts only while they are made.
+ * A certificate of ours (and what stands between it and a root) with its key, in PEM; both may be in one file.
+ * password: of the key; NULL: it has none. err names the file. Const, used by contexts only while they are made.
  */
 struct tls_client;
 struct tls_client *tls_client_new(const char *certificate_file, const char *key_file, const char *password,
@@ -53,13 +53,14 @@ struct tls_context *tls_context_new(struct tls_domain *domain, const struct tls_
 void tls_context_free(struct tls_context *context);
 
 /*
- * What a probe offers, if less than all. ciphers: OpenSSL's list, in which suites of TLS 1.3 go by their names. Those not
- * named leave TLS 1.3 as it is, but a list of nothing else offers nothing else. NULL: all. err has only a text.
+ * What a probe offers, if less than all. ciphers: OpenSSL's list, in which suites of TLS 1.3 go by their names. A
+ * list without any leaves TLS 1.3 as it is, one of nothing else offers TLS 1.3 alone. NULL: all. err has
+ * only a text.
  * Const, shared by all threads.
  */
 struct tls_offer;
-struct tls_offer *tls_offer_new(enum tls_version max, const char *ciphers, const char *const *alpn, size_t alpn_count,
-				struct error *err);
+struct tls_offer *tls_offer_new(enum tls_version max, const char *ciphers, const char *const *alpn,
+				size_t alpn_count, struct error *err);
 void tls_offer_free(struct tls_offer *offer); /* NULL is fine */
 
 struct expect;

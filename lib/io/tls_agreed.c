@@ -62,7 +62,8 @@ bool tls_pattern_holds(const struct tls_pattern *pattern, const char *text)
 
 static bool is_cipher_fine(const struct tls_pattern *pattern, const SSL *ssl)
 {
-	return tls_pattern_holds(pattern, cipher_text(ssl)) || tls_pattern_holds(pattern, SSL_get_cipher_name(ssl));
+	return tls_pattern_holds(pattern, cipher_text(ssl)) ||
+	       tls_pattern_holds(pattern, SSL_get_cipher_name(ssl));
 }
 
 static enum reason judge(const struct tls_session *session)

@@ -87,7 +87,8 @@ static int give_password(char *buffer, int capacity, int writing, void *arg)
 	return (int)strlen(password);
 }
 
-static bool read_certificates(struct tls_client *client, const char *name, const struct file *file, struct error *err)
+static bool read_certificates(struct tls_client *client, const char *name, const struct file *file,
+			      struct error *err)
 {
 	BIO *bio = BIO_new_mem_buf(file->data, (int)file->bytes);
 	X509 *x509;

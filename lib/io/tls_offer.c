@@ -19,7 +19,8 @@ struct tls_offer {
 };
 
 static const int versions[] = {
-	[TLS_1_0] = TLS1_VERSION, [TLS_1_1] = TLS1_1_VERSION, [TLS_1_2] = TLS1_2_VERSION, [TLS_1_3] = TLS1_3_VERSION,
+	[TLS_1_0] = TLS1_VERSION, [TLS_1_1] = TLS1_1_VERSION,
+	[TLS_1_2] = TLS1_2_VERSION, [TLS_1_3] = TLS1_3_VERSION,
 };
 
 static const char separators[] = ":, ;";
@@ -62,7 +63,8 @@ static void add_word(struct str *list, const char *word)
 }
 
 /* The words of a list, to those of TLS 1.3 and to the others. */
-static bool split_ciphers(SSL_CTX *ctx, const char *ciphers, struct str *old, struct str *suites, struct error *err)
+static bool split_ciphers(SSL_CTX *ctx, const char *ciphers, struct str *old, struct str *suites,
+			  struct error *err)
 {
 	AUTO(string) char *words = mem_strdup(ciphers);
 	char *rest = words;
@@ -122,8 +124,8 @@ static bool set_alpn(struct tls_offer *offer, const char *const *alpn, size_t co
 	return true;
 }
 
-struct tls_offer *tls_offer_new(enum tls_version max, const char *ciphers, const char *const *alpn, size_t alpn_count,
-				struct error *err)
+struct tls_offer *tls_offer_new(enum tls_version max, const char *ciphers, const char *const *alpn,
+				size_t alpn_count, struct error *err)
 {
 	struct tls_offer *offer = mem_new(struct tls_offer);
 
@@ -152,5 +154,6 @@ bool tls_offer_apply(const struct tls_offer *offer, SSL *ssl)
 	    (offer->suites != NULL && SSL_set_ciphersuites(ssl, offer->suites) != 1))
 		return false;
 	/* Of OpenSSL's functions the one whose 0 is success. */
-	return offer->alpn_bytes == 0 || SSL_set_alpn_protos(ssl, offer->alpn, (unsigned int)offer->alpn_bytes) == 0;
+	return offer->alpn_bytes == 0 ||
+	       SSL_set_alpn_protos(ssl, offer->alpn, (unsigned int)offer->alpn_bytes) == 0;
 }

@@ -106,7 +106,7 @@ struct tls_session {
 	char *failure_text;
 };
 
-/* tls_verdict.c: called for each chain that is presented. False: there is no verdict, OpenSSL ran out of memory. */
+/* tls_verdict.c: for each chain that is presented. False: there is no verdict, OpenSSL ran out of memory. */
 bool verdict_judge(struct tls_session *session, struct x509_store_ctx_st *store);
 /* Fills facts->verified, verify_text and weak_text. */
 void verdict_explain(struct tls_session *session, struct tls_facts *facts);
@@ -115,8 +115,8 @@ void way_done(struct way *way);
 void verdict_find_way(struct tls_session *session);
 /* The cache. An entry is served until the second before until_unix_s. */
 const struct verdict *verdict_get(struct verdict_cache *cache, const uint8_t *key, int64_t now_unix_s);
-void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict, int64_t made_unix_s,
-		 int64_t until_unix_s);
+void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict,
+		 int64_t made_unix_s, int64_t until_unix_s);
 
 /* tls_staple.c. done: the handshake came to its end. */
 void staple_judge(struct tls_session *session, bool done);

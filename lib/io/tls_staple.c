@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The OCSP response that a server staples to its handshake (RFC 6066 section 8, RFC 6960): whether it is there, fresh,
- * signed by who may, about this certificate, and good. Nothing is fetched.
+ * The OCSP response that a server staples to its handshake (RFC 6066 section 8, RFC 6960): whether it is there,
+ * fresh, signed by who may, about this certificate, and good. Nothing is fetched.
  */
 #include <string.h>
 
@@ -41,16 +41,14 @@ static void say_time(const struct staple *staple, const char *what, const char *
 	str_add_time(staple->text, unix_s * US_PER_S);
 }
 
-/* Who signed the leaf, of those shown or of the way that was built; NULL: nobody that we know. Lent. */
+/* Who signed the leaf, not who bears the issuer's name: a server can show anything. NULL: nobody that we know. */
 static X509 *find_issuer(struct tls_session *session, X509 *leaf)
 {
-	const STACK_OF(X509) *shown = SSL_get_peer_cert_chain(session->ssl);
+	X509 *issuer;
 
-	for (int i = 1; i < sk_X509_num(shown); i++)
-		if (X509_check_issued(sk_X509_value(shown, i), leaf) == X509_V_OK)
-			return sk_X509_value(shown, i);
 	verdict_find_way(session);
-	return sk_X509_num(session->way.chain) > 1 ? sk_X509_value(session->way.chain, 1) : NULL;
+	issuer = sk_X509_num(session->way.chain) > 1 ? sk_X509_value(session->way.chain, 1) : NULL;
+	return issuer != NULL && X509_verify(leaf, X509_get0_pubkey(issuer)) == 1 ? issuer : NULL;
 }
 
 /* By the issuer itself, or by one that it made a signer of such answers. */
@@ -130,7 +128,8 @@ static enum reason judge_single(struct staple *staple, OCSP_SINGLERESP *single, 
 		return REASON_CERT_REVOCATION_UNKNOWN;
 	}
 	if (now_unix_s >= until_unix_s) {
-		say_time(staple, "the stapled OCSP response ", "is too old: it held until", until_unix_s - SLACK_S - 1);
+		say_time(staple, "the stapled OCSP response ", "is too old: it held until",
+			 until_unix_s - SLACK_S - 1);
 		return REASON_CERT_REVOCATION_UNKNOWN;
 	}
 	say_time(staple, "good", " until", until_unix_s - SLACK_S - 1);
@@ -144,17 +143,21 @@ static enum reason judge_basic(struct tls_session *session, struct staple *stapl
 	X509 *issuer = find_issuer(session, leaf);
 	OCSP_SINGLERESP *single;
 
-	if (issuer == NULL)
+	if (issuer == NULL) {
+		staple->until_unix_s = session->now_unix_s; /* it may be shown the next time */
 		return unknown(staple, "there is no issuer's certificate to check the stapled OCSP response with");
+	}
 	single = find_single(basic, leaf, issuer);
 	if (single == NULL)
 		return unknown(staple, "the stapled OCSP response is about another certificate");
 	if (!is_signed(basic, issuer, session->now_unix_s))
-		return unknown(staple, "the stapled OCSP response is not signed by the issuer or who speaks for it");
+		return unknown(staple,
+			       "the stapled OCSP response is not signed by the issuer or who speaks for it");
 	return judge_single(staple, single, session->now_unix_s);
 }
 
-static enum reason judge_response(struct tls_session *session, struct staple *staple, const uint8_t *data, size_t bytes)
+static enum reason judge_response(struct tls_session *session, struct staple *staple, const uint8_t *data,
+				  size_t bytes)
 {
 	const unsigned char *at = data;
 	OCSP_RESPONSE *response = bytes <= STAPLE_BYTES_MAX ? d2i_OCSP_RESPONSE(NULL, &at, (long)bytes) : NULL;
@@ -193,7 +196,8 @@ static size_t get_response(SSL *ssl, const uint8_t **data)
 }
 
 /* Beside the chain's questions in one cache: no chain begins with this word. */
-static bool hash_question(const struct tls_session *session, const uint8_t *data, size_t bytes, uint8_t key[KEY_BYTES])
+static bool hash_question(const struct tls_session *session, const uint8_t *data, size_t bytes,
+			  uint8_t key[KEY_BYTES])
 {
 	static const char word[] = "staple";
 	struct tls_domain *domain = session->context->domain;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the chain that a server presents is worth. Two chains are told apart: the one that is presented, which may hold
- * what nobody needs, and the way that a client builds from the leaf up, which is the one that is judged.
+ * What the chain that a server presents is worth. Two chains are told apart: the one that is presented, which may
+ * hold what nobody needs, and the way that a client builds from the leaf up, which is the one that is judged.
  */
 #include <string.h>
 
@@ -66,8 +66,8 @@ static struct verdict_entry *verdict_room(struct verdict_cache *cache, const uin
 	return entry;
 }
 
-void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict, int64_t made_unix_s,
-		 int64_t until_unix_s)
+void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict,
+		 int64_t made_unix_s, int64_t until_unix_s)
 {
 	struct verdict_entry *entry = verdict_find(cache, key);
 
@@ -190,7 +190,7 @@ static bool is_issuer_fine(const struct tls_pattern *pattern, const X509 *leaf)
 	return false;
 }
 
-/* The first weak one from index `first` on, before `end`; *at is where. What is trusted is so without its signature. */
+/* The first weak one from index `first` on, before `end`; *at is where. What is trusted needs no signature. */
 static enum reason find_weak(const struct way *way, int first, int end, int *at)
 {
 	for (int i = first; i < end; i++) {
@@ -337,7 +337,8 @@ static void add_place(struct str *str, int depth)
 
 static bool is_issuer_missing(int error)
 {
-	return error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY || error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
+	return error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
+	       error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
 	       error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
 }
 
@@ -347,7 +348,8 @@ static void explain_missing(struct str *str, const X509 *top, int depth)
 	AUTO(string) char *issuer = cert_issuer_text(top);
 	AUTO(string) char *url = cert_issuer_url(top);
 
-	str_addf(str, "an intermediate is missing%s: the issuer of %s, %s, is neither shown by the server nor trusted",
+	str_addf(str,
+		 "an intermediate is missing%s: the issuer of %s, %s, is neither shown by the server nor trusted",
 		 depth > 0 ? ", or the root is not trusted" : "",
 		 depth > 0 ? "the last certificate shown" : "the certificate", issuer);
 	if (url != NULL)
@@ -406,8 +408,9 @@ static char *weak_text(const struct way *way)
 
 	if (reason == REASON_OK)
 		return NULL;
-	AUTO(string) char *what = reason == REASON_CERT_WEAK_KEY ? cert_key_text(sk_X509_value(way->chain, at)) :
-								   cert_signature_text(sk_X509_value(way->chain, at));
+	AUTO(string)
+	char *what = reason == REASON_CERT_WEAK_KEY ? cert_key_text(sk_X509_value(way->chain, at)) :
+						      cert_signature_text(sk_X509_value(way->chain, at));
 	AUTO(string) char *subject = cert_subject_text(sk_X509_value(way->chain, at));
 
 	str_addf(&str, "%s: %s", what, subject);

@@ -227,7 +227,8 @@ class SlowTls:
 
 
 class Dns:
-    """Answers A questions from a table, and says NXDOMAIN to all others; an "address" may be SERVFAIL or SILENT."""
+    """Answers A questions from a table, and says NXDOMAIN to all others. A name has an address, a list of them, or
+    SERVFAIL or SILENT."""
 
     def __init__(self, names):
         self.names = names
@@ -246,7 +247,7 @@ class Dns:
             kind = struct.unpack("!H", query[at + 1:at + 3])[0]
             question = query[12:at + 5]
             name = ".".join(labels).lower()
-            answer, code = b"", 0
+            answer, count, code = b"", 0, 0
             if name not in self.names:
                 code = 3
             elif self.names[name] == "SILENT":
@@ -254,8 +255,11 @@ class Dns:
             elif self.names[name] == "SERVFAIL":
                 code = 2
             elif kind == 1:
-                answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + ipaddress.ip_address(self.names[name]).packed
-            head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, 1 if answer else 0, 0, 0)
+                addresses = self.names[name] if isinstance(self.names[name], list) else [self.names[name]]
+                count = len(addresses)
+                answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + ipaddress.ip_address(each).packed
+                                  for each in addresses)
+            head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, count, 0, 0)
             self.socket.sendto(head + question + answer, peer)
 
 

@@ -13,8 +13,6 @@ from hostile_peers import der, drip, flood, ext, record, say, serve, server_hell
 harness.own_network()
 work = harness.work_directory("hostile-tcp")
 TIMEOUT = 1.5
-# Targets with `tls.starttls` or `exchange`, the third and fourth column below: once the daemon has these keys.
-PROTOCOLS_ARE_SPOKEN = True
 
 
 def dialogue(greeting, *answers, then="wait"):
@@ -175,8 +173,7 @@ for name, talk, later, later_reason, tls_reason in PEERS:
     address = f"127.0.0.1:{serve(talk)}"
     add(name, address, "", "ok")
     add(name + ", by TLS", address, ", tls: on", tls_reason)
-    if PROTOCOLS_ARE_SPOKEN:
-        add(name + ", as it should be", address, ", " + later, later_reason)
+    add(name + ", as it should be", address, ", " + later, later_reason)
 full, crowd = peers.full_backlog()
 silent = socket.create_server(("127.0.0.1", 0), backlog=4096)  # the kernel accepts for it, but nobody is there
 for name, address, plain, tls in (
