@@ -228,6 +228,9 @@ static void write_tls(struct json_writer *w, const struct probed *probed)
 	json_key_string(w, "verify", verify_words[config->rules.verify]);
 	json_key_string(w, "version", facts != NULL ? facts->version : NULL);
 	json_key_string(w, "cipher", facts != NULL ? facts->cipher : NULL);
+	json_key_string(w, "group", facts != NULL ? facts->group : NULL);
+	json_key_string(w, "alpn", facts != NULL ? facts->alpn : NULL);
+	json_key_bool(w, "client_certificate_asked", facts != NULL && facts->asked);
 	json_key(w, "verified");
 	if (certificate->present && config->rules.verify != VERIFY_OFF)
 		json_bool(w, certificate->verdict == REASON_OK);

@@ -12,6 +12,7 @@ import harness
 import servers
 from harness import ok, wait_for
 
+NOT_PRINTED = ("key_bits", "ca", "self_signed")  # by portbell probe
 CHAIN_SHOWN, NAMES_SHOWN = 10, 64  # FACT_CHAIN_MAX, FACT_SAN_MAX of lib/eval/result.h
 servers.unpacked_inn()  # before the network is gone
 harness.own_network()
@@ -309,13 +310,26 @@ def portbell_facts():
             "SELECT target, facts FROM certificate WHERE facts IS NOT NULL")}
 
 
+def probe_facts(port, starttls):
+    """Of `portbell probe --json`, which has no daemon, in the words of the other."""
+    words = [os.path.join(harness.BUILD, "portbell"), "probe", "--json", "-c", daemon.config, "--profile",
+             starttls or "direct", f"127.0.0.1:{port}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    try:
+        probe = json.loads(done.stdout)
+    except ValueError:
+        return {"failed": f"{done.returncode}: {done.stdout}{done.stderr}"}
+    chain = [{**each, "san_total": each["san_count"]} for each in probe["certificates"]]
+    return {**probe["tls"], "chain": chain, "chain_total": probe["certificate_count"]}
+
+
 def differences(own, theirs, where=""):
     """Of what openssl says, all that is said otherwise."""
     found = []
     for key, value in theirs.items():
         if key == "chain":
             for n, (mine, other) in enumerate(zip(own.get("chain", []), value)):
-                found += differences(mine, other, f"certificate {n}: ")
+                found += differences(mine, other, f"{where}certificate {n}: ")
             if len(own.get("chain", [])) != len(value):
                 found.append(f"{where}chain: {len(own.get('chain', []))} certificates, openssl {len(value)}")
         elif own.get(key, "absent") != value:
@@ -338,10 +352,11 @@ watched |= {name: (port, None) for name, port in nginx.ports.items()}
 
 daemon = harness.Daemon(work, f"""
 defaults: {{interval: 5s, timeout: 4s, tls: {{ca_file: {root[0]}, server_name: localhost}}}}
-targets:
-""" + "".join(f'  - {{name: "{name}", address: "127.0.0.1:{port}", tls: {json.dumps(how)}}}\n' for name, port, how in (
-    (name, port, {"starttls": starttls} if starttls else {"alpn": OFFERED}) for name, (port, starttls) in watched.items())
-)).start()
+profiles:
+  direct: {{tls: {{alpn: {json.dumps(OFFERED)}}}}}
+""" + "".join(f"  {name}: {{tls: {{starttls: {name}}}}}\n" for name in running) + "targets:\n" + "".join(
+    f'  - {{name: "{name}", address: "127.0.0.1:{port}", profile: {starttls or "direct"}}}\n'
+    for name, (port, starttls) in watched.items())).start()
 if not ok(daemon.wait_ready(), "it starts", daemon.log()):
     daemon.stop()
     harness.finish()
@@ -350,9 +365,10 @@ seen = portbell_facts()
 ok(len(watched) >= 20, f"{len(watched)} servers")
 for name, (port, starttls) in watched.items():
     theirs = openssl_facts(port, starttls)
-    found = differences(seen[name], theirs) if name in seen else ["no facts"]
-    trouble = [] if name in seen else [daemon.target(name)["last_probe"], theirs]
-    ok(not found and theirs["chain"], f"{name}: as openssl says", "\n".join(map(str, [*found, *trouble])))
+    found = differences(seen[name], theirs) if name in seen else ["no facts", daemon.target(name)["last_probe"], theirs]
+    printed = [{key: value for key, value in each.items() if key not in NOT_PRINTED} for each in theirs["chain"]]
+    found += differences(probe_facts(port, starttls), {**theirs, "chain": printed}, "portbell probe: ")
+    ok(not found and theirs["chain"], f"{name}: as openssl says", "\n".join(map(str, found)))
 status, seconds = daemon.stop()
 ok(status == 0 and seconds < 5, "stops within 5 s with status 0", f"{status} after {seconds:.1f} s")
 harness.finish()
