@@ -146,10 +146,13 @@ void app_end_probes(struct app *app, int64_t mono_us, bool all)
 	struct probe_call *waiting;
 
 	list_each(waiting, &app->probe_calls, struct probe_call, item) {
-		if (!all && mono_us < waiting->until_mono_us && board_find_id(&app->board, waiting->target) != NULL)
+		const bool known = board_find_id(&app->board, waiting->target) != NULL;
+
+		if (!all && known && mono_us < waiting->until_mono_us)
 			continue;
 		control_answer_error(waiting->call, "no_result",
-				     all ? "portbelld stops" : "no result came: the target was changed, or the machine is busy");
+				     all ? "portbelld stops" :
+					   "no result came: the target was changed, or the machine is busy");
 		probe_call_end(waiting);
 	}
 }
@@ -174,7 +177,8 @@ static void on_probe(void *arg, const char *name, struct control_call *call)
 		.call = call,
 		.target = target->id,
 		.asked_unix_us = now.unix_us,
-		.until_mono_us = now.mono_us + (2 * target->watched.config->timeout_ms + PROBE_GRACE_MS) * US_PER_MS,
+		.until_mono_us =
+			now.mono_us + (2 * target->watched.config->timeout_ms + PROBE_GRACE_MS) * US_PER_MS,
 	};
 	list_init(&waiting->item);
 	list_push(&app->probe_calls, &waiting->item);

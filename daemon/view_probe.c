@@ -7,7 +7,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/str.h"
 
-static const char *const verify_words[] = { [VERIFY_FULL] = "full", [VERIFY_CHAIN] = "chain", [VERIFY_OFF] = "off" };
+static const char
+	*const verify_words[] = { [VERIFY_FULL] = "full", [VERIFY_CHAIN] = "chain", [VERIFY_OFF] = "off" };
 
 void probed_judge(struct probed *probed, const struct target_config *config, const struct result *result,
 		  const struct tls_facts *facts, int64_t now_unix_us)
@@ -21,7 +22,8 @@ void probed_judge(struct probed *probed, const struct target_config *config, con
 	rules.latency_after = 1;
 	rules.certificate = rules.certificate && config->tls;
 	evaluator_next(&rules, &standing, result, false, now_unix_us, &changes);
-	*probed = (struct probed){ .config = config, .result = result, .facts = facts, .now_unix_us = now_unix_us };
+	*probed =
+		(struct probed){ .config = config, .result = result, .facts = facts, .now_unix_us = now_unix_us };
 	memcpy(probed->checks, standing.checks, sizeof(probed->checks));
 	standing_level(&standing, &probed->worst);
 	standing_done(&standing);
@@ -44,9 +46,8 @@ static int64_t threshold(int64_t us)
 
 static int64_t bound_us(const struct expiry_bound *bound, const struct certificate *certificate)
 {
-	const int64_t lifetime_s = certificate->present ?
-					   certificate->not_after_unix_s - certificate->not_before_unix_s :
-					   -1;
+	const int64_t lifetime_s =
+		certificate->present ? certificate->not_after_unix_s - certificate->not_before_unix_s : -1;
 	const int64_t bound_s = evaluator_bound_s(bound, lifetime_s);
 
 	return bound_s >= 0 ? bound_s * US_PER_S : -1;
@@ -172,9 +173,25 @@ static enum level expiry_level(const struct probed *probed, const struct certifi
 	return left_s < evaluator_bound_s(&rules->certificate_warning, lifetime_s) ? LEVEL_WARNING : LEVEL_OK;
 }
 
+static bool is_in(const struct certificate_facts *facts, const struct certificate_facts *chain, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(facts->fingerprint, chain[i].fingerprint, FINGERPRINT_BYTES) == 0)
+			return true;
+	return false;
+}
+
+/* Whether the client needs it for the chain that it builds; if it builds none, it may need all. */
+static bool is_needed(const struct probed *probed, const struct certificate_facts *facts)
+{
+	return probed->facts->verified_count == 0 ||
+	       is_in(facts, probed->facts->verified, probed->facts->verified_count);
+}
+
 static void write_certificate(struct json_writer *w, const struct probed *probed,
 			      const struct certificate_facts *facts, bool leaf)
 {
+	const bool needed = is_needed(probed, facts);
 	char fingerprint[2 * FINGERPRINT_BYTES + 1];
 
 	str_hex(facts->fingerprint, FINGERPRINT_BYTES, fingerprint);
@@ -187,11 +204,13 @@ static void write_certificate(struct json_writer *w, const struct probed *probed
 	for (size_t i = 0; i < facts->san_count; i++)
 		json_string(w, facts->sans[i]);
 	json_array_end(w);
-	json_key_int(w, "san_count", (int64_t)facts->san_total);
+	json_key_int(w, "san_total", (int64_t)facts->san_total);
 	json_key_time(w, "not_before", facts->not_before_unix_s * US_PER_S);
 	json_key_time(w, "not_after", facts->not_after_unix_s * US_PER_S);
 	json_key_int(w, "days_left", days_left(facts->not_after_unix_s, probed->now_unix_us));
-	json_key_string(w, "level", level_name(expiry_level(probed, facts, leaf)));
+	json_key_string(w, "level", level_name(needed ? expiry_level(probed, facts, leaf) : LEVEL_OK));
+	json_key_bool(w, "needed", needed);
+	json_key_bool(w, "sent", is_in(facts, probed->facts->chain, probed->facts->chain_count));
 	json_key_string(w, "key", facts->key);
 	json_key_string(w, "signature", facts->signature);
 	json_key_string(w, "fingerprint", fingerprint);
@@ -207,7 +226,12 @@ static void write_certificates(struct json_writer *w, const struct probed *probe
 	for (size_t i = 0; facts != NULL && i < facts->chain_count; i++)
 		write_certificate(w, probed, &facts->chain[i], i == 0);
 	json_array_end(w);
-	json_key_int(w, "certificate_count", facts != NULL ? (int64_t)facts->chain_total : 0);
+	json_key(w, "verified_chain");
+	json_array(w);
+	for (size_t i = 0; facts != NULL && i < facts->verified_count; i++)
+		write_certificate(w, probed, &facts->verified[i], i == 0);
+	json_array_end(w);
+	json_key_int(w, "certificates_total", facts != NULL ? (int64_t)facts->chain_total : 0);
 }
 
 static void write_tls(struct json_writer *w, const struct probed *probed)
@@ -222,8 +246,7 @@ static void write_tls(struct json_writer *w, const struct probed *probed)
 		return;
 	}
 	json_object(w);
-	json_key_string(w, "starttls",
-			config->starttls != STARTTLS_NONE ? starttls_name(config->starttls) : NULL);
+	json_key_string(w, "starttls", config->starttls != STARTTLS_NONE ? starttls_name(config->starttls) : NULL);
 	json_key_string(w, "server_name", config->server_name);
 	json_key_string(w, "verify", verify_words[config->rules.verify]);
 	json_key_string(w, "version", facts != NULL ? facts->version : NULL);
@@ -238,6 +261,9 @@ static void write_tls(struct json_writer *w, const struct probed *probed)
 		json_null(w);
 	json_key_string(w, "verdict", certificate->present ? reason_name(certificate->verdict) : NULL);
 	json_key_string(w, "verify_text", facts != NULL ? facts->verify_text : NULL);
+	json_key_string(w, "weak_text", facts != NULL ? facts->weak_text : NULL);
+	json_key_string(w, "staple_text", facts != NULL ? facts->staple_text : NULL);
+	json_key_string(w, "tls_text", facts != NULL ? facts->tls_text : NULL);
 	json_object_end(w);
 }
 

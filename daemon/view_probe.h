@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * view_probe - one probe, judged by itself, as JSON: what `portbell probe` prints, and what its page is drawn from.
- * Judged by the rules of the target, as the daemon does, but for what needs several probes: the numbers in a row are 1.
+ * view_probe - one probe, judged by itself, as JSON: what `portbell probe` prints, and what its page is drawn
+ * from. Judged by the rules of the target, as the daemon does, but for what needs several probes: the numbers in a
+ * row are 1.
  * Pure. Owns: nothing; all is lent.
  */
 #ifndef PORTBELL_VIEW_PROBE_H

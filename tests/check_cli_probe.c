@@ -13,6 +13,7 @@
 #include "daemon/cli/probe_nagios.h"
 #include "daemon/cli/probe_page.h"
 #include "daemon/cli/probe_stats.h"
+#include "daemon/cli/probe_trace.h"
 #include "daemon/cli/table.h"
 #include "daemon/view_probe.h"
 #include "lib/base/clock.h"
@@ -237,6 +238,59 @@ START_TEST(a_probe)
 }
 END_TEST
 
+/* An old cross-signed root that the server still sends, and the new one that it need not send. */
+START_TEST(a_chain_is_judged_as_a_client_builds_it)
+{
+	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK };
+	struct certificate_facts verified[2], sent[2];
+	struct tls_facts facts = *facts_of(&found);
+	struct target_config target = target_of(&found);
+	const struct page_style plain = { .columns = COLUMNS };
+	AUTO(str) struct str text = { 0 };
+	AUTO(str) struct str page = { 0 };
+	struct json_writer w;
+	struct result result;
+	struct probed probed;
+	struct json *json;
+
+	sent[0] = verified[0] = facts.chain[0];
+	sent[1] = verified[1] = facts.chain[1];
+	sent[1].subject = (char *)"CN=Old Root";
+	sent[1].fingerprint[0] = 1;
+	sent[1].not_after_unix_s = now_unix_s - DAY_S;
+	verified[1].fingerprint[0] = 2;
+	facts.chain = sent;
+	facts.verified = verified;
+	facts.verified_count = 2;
+	facts.group = (char *)"X25519MLKEM768";
+	facts.alpn = (char *)"h2";
+	result_init(&result, 1);
+	result.phase_us[PHASE_TOTAL] = 1000;
+	result.started_unix_us = now_unix_s * US_PER_S;
+	result.certificate = (struct certificate){
+		.present = true,
+		.not_before_unix_s = sent[0].not_before_unix_s,
+		.not_after_unix_s = sent[0].not_after_unix_s,
+		.chain_not_after_unix_s = verified[1].not_after_unix_s,
+	};
+	probed_judge(&probed, &target, &result, &facts, now_unix_s * US_PER_S);
+	json_start(&w, &text);
+	view_probe(&w, &probed);
+	has(text.data, "\"days_left\":-1,\"level\":\"ok\",\"needed\":false,\"sent\":true");
+	has(text.data, "\"group\":\"X25519MLKEM768\",\"alpn\":\"h2\"");
+	json = parsed(text.data);
+	ck_assert_str_eq(json_get_string(json, "level"), "ok");
+	probe_page(&page, json, &plain);
+	has(page.data, "TLS 1.3, TLS_AES_256_GCM_SHA384, group X25519MLKEM768, ALPN h2");
+	has(page.data, "`-CN=Old Root\n      expired 1 d ago (2024-02-27 to 2026-11-22), RSA 2048,\n"
+		       "      sha256WithRSAEncryption, not needed\n"
+		       "      `-CN=R3,O=Example\n        1000 d left");
+	has(page.data, "not sent, known here");
+	check_width(page.data);
+	json_free(json);
+}
+END_TEST
+
 START_TEST(a_page_with_all_that_a_terminal_can)
 {
 	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 12000, 30000, 12, REASON_CERT_HOSTNAME };
@@ -294,7 +348,7 @@ START_TEST(a_page_of_odd_values)
 			str_add(&text, "OU=a long one,");
 		str_add(&text, "\",\"issuer\":\"x\",\"not_before\":\"2020-01-01T00:00:00Z\"}");
 	}
-	str_add(&text, "],\"certificate_count\":12}");
+	str_add(&text, "],\"certificates_total\":12}");
 	json = parsed(text.data);
 	probe_page(&page, json, &style);
 	has(page.data, "4 sent again: packets are lost");
@@ -309,6 +363,55 @@ START_TEST(a_page_of_odd_values)
 	probe_line(&page, json, 1, &style);
 	probe_nagios(&page, json);
 	json_free(json);
+}
+END_TEST
+
+/* Reading along */
+
+static const struct {
+	const char *what;
+	struct probe_trace trace;
+	const char *text;
+} traces[] = {
+	{ "a note", { PROBE_TRACE_NOTE, PHASE_CONNECT, false, false, NULL, "connected", 9, 0, 1500 },
+	  "   1.5 ms  connect      * connected\n" },
+	{ "lines are lines", { PROBE_TRACE_RECEIVED, PHASE_STARTTLS, false, false, NULL, "250-a\r\n250 b\r\n", 14, 0, 0 },
+	  "      0 s  starttls     < 250-a\\x0d\\x0a\n      0 s  starttls     < 250 b\\x0d\\x0a\n" },
+	{ "strange bytes are shown as such", { PROBE_TRACE_RECEIVED, PHASE_EXCHANGE, true, false, NULL, "\033[31m\0\xff", 7, 0, 0 },
+	  "      0 s  exchange tls < \\x1b[31m\\x00\\xff\n" },
+	{ "a message of TLS", { PROBE_TRACE_SENT, PHASE_TLS, false, true, NULL, "ClientHello", 11, 517, 0 },
+	  "      0 s  tls          > ClientHello, 517 bytes\n" },
+	{ "a login at a proxy is hidden", { PROBE_TRACE_SENT, PHASE_PROXY, false, false, NULL, "secret", 6, 0, 0 },
+	  "      0 s  proxy        > (6 bytes, hidden)\n" },
+	{ "its answer is not", { PROBE_TRACE_RECEIVED, PHASE_PROXY, false, false, NULL, "407 no", 6, 0, 0 },
+	  "      0 s  proxy        < 407 no\n" },
+	{ "what a file has sent is hidden", { PROBE_TRACE_SENT, PHASE_EXCHANGE, true, false, NULL, "secret", 6, 0, 0 },
+	  "      0 s  exchange tls > (6 bytes, hidden)\n" },
+	{ "a goodbye", { PROBE_TRACE_SENT, PHASE_TOTAL, true, false, NULL, "QUIT\r\n", 6, 0, 0 },
+	  "      0 s  goodbye  tls > QUIT\\x0d\\x0a\n" },
+};
+
+START_TEST(a_trace)
+{
+	const struct trace_style style = { .hide_proxy = true, .hide_exchange = true };
+	AUTO(str) struct str text = { 0 };
+
+	probe_trace(&text, &traces[_i].trace, &style);
+	ck_assert_str_eq(text.data, traces[_i].text);
+}
+END_TEST
+
+START_TEST(a_flood_is_cut)
+{
+	static char flood[10000];
+	const struct probe_trace trace = { .kind = PROBE_TRACE_RECEIVED, .data = flood, .bytes = sizeof(flood) };
+	const struct trace_style style = { 0 };
+	AUTO(str) struct str text = { 0 };
+
+	memset(flood, '\n', sizeof(flood));
+	probe_trace(&text, &trace, &style);
+	has(text.data, "(7952 bytes more)\n");
+	ck_assert_uint_lt(text.bytes, 100000);
 }
 END_TEST
 
@@ -490,6 +593,9 @@ static const struct {
 	{ "probe --expect ^220_ @", 0, "exchange", "" },
 	{ "probe --expect ^220_ --send EHLO_me\\r\\n --expect ^250 @", 0, "ok  ", "" },
 	{ "probe --expect ^220_ --send x\\x0d\\n --expect ^550 --timeout 300ms @", 2, "step 3, expect \"^550\"", "" },
+	{ "probe --trace --expect ^220_ --send EHLO_me\\r\\n --expect ^250 @", 0, "ok  ", "> EHLO me\\x0d\\x0a\n" },
+	{ "probe --json --trace --tls @", 2, "{\"target\":", "> ClientHello, " },
+	{ "probe --trace shop", 3, "", "--trace goes with HOST:PORT" },
 	{ "probe --tls @", 2, "TLS handshake failed", "" },
 	{ "probe --verify off @", 2, "TLS handshake failed", "" },
 	{ "probe --starttls smtp @", 2, "STARTTLS not offered", "" },
@@ -563,6 +669,8 @@ static const struct {
 	{ "profiles: {web: {timeout: 5}}\n", "probe -c % --profile web @", 3, "", "profiles.web.timeout: a duration needs" },
 	{ "profiles: {web: {group: x}}\n", "probe -c % --profile wep @", 3, "",
 	  "--profile: there is no profile \"wep\" (did you mean \"web\"?)" },
+	{ "profiles: {web: {exchange: [{expect: '^220'}, {send: \"PASS secret\\r\\n\"}, {expect: '^250'}]}}\n",
+	  "probe -c % --trace --profile web @", 0, "ok  ", "exchange     > (13 bytes, hidden)\n" },
 	{ "profiles: {web: {tls: off}}\n", "probe -c % --profile web --verify off @", 3, "", "--tls if there is" },
 	{ "profiles: {web: {tls: on}}\n", "probe -c % --profile web --no-tls @", 0, "ok  ", "" },
 	{ "profiles: {web: {timeout: 4s, interval: 5s}}\n", "probe -c % --profile web --json @", 0, "\"timeout\":4", "" },
@@ -587,6 +695,7 @@ START_TEST(a_profile)
 	ck_assert_msg(run_line(line.data) == files[_i].result, "%s\n%s%s", files[_i].yaml, f.out, f.err);
 	has(f.out, files[_i].out);
 	has(f.err, files[_i].err);
+	has_not(f.err, "secret");
 	unlink(path);
 }
 END_TEST
@@ -594,9 +703,12 @@ END_TEST
 static void add_tests(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, a_probe, 0, (int)COUNT(probes));
+	tcase_add_test(tcase, a_chain_is_judged_as_a_client_builds_it);
 	tcase_add_test(tcase, a_page_with_all_that_a_terminal_can);
 	tcase_add_test(tcase, a_waterfall_stands_where_time_went);
 	tcase_add_test(tcase, a_page_of_odd_values);
+	tcase_add_loop_test(tcase, a_trace, 0, (int)COUNT(traces));
+	tcase_add_test(tcase, a_flood_is_cut);
 	tcase_add_loop_test(tcase, figures, 0, (int)COUNT(series));
 	tcase_add_test(tcase, ninety_nine_of_a_hundred);
 	tcase_add_loop_test(tcase, a_line, 0, (int)COUNT(lines));

@@ -1221,6 +1221,80 @@ START_TEST(fills_an_exchange)
 }
 END_TEST
 
+/* A target of settings, and what it became or what is wrong with them. */
+static const struct {
+	const char *what;
+	struct setting settings[5];
+	const char *report; /* "": it is good */
+	bool tls;
+	enum starttls starttls;
+	int64_t timeout_ms;
+	size_t steps;
+} singles[] = {
+	{ "an address is enough", { { "address", NULL, "a.example:25", "a.example:25", false } }, "", false, STARTTLS_NONE,
+	  10000, 0 },
+	{ "a profile counts", { { "address", NULL, "a.example:25", "a.example:25", false },
+				{ "profile", NULL, "web", "--profile", false } }, "", true, STARTTLS_NONE, 3000, 0 },
+	{ "a setting wins over it", { { "address", NULL, "a.example:25", "a.example:25", false },
+				      { "profile", NULL, "web", "--profile", false },
+				      { "tls", NULL, "off", "--no-tls", false },
+				      { "timeout", NULL, "4s", "--timeout", false } }, "", false, STARTTLS_NONE, 4000, 0 },
+	{ "a weak one counts where nobody says anything", { { "address", NULL, "a.example:25", "a.example:25", false },
+							    { "tls", NULL, "on", "port", true },
+							    { "tls.starttls", NULL, "smtp", "port", true } },
+	  "", true, STARTTLS_SMTP, 10000, 0 },
+	{ "but not against a profile", { { "address", NULL, "a.example:25", "a.example:25", false },
+					 { "profile", NULL, "web", "--profile", false },
+					 { "tls", NULL, "on", "port", true },
+					 { "tls.starttls", NULL, "smtp", "port", true } },
+	  "", true, STARTTLS_NONE, 3000, 0 },
+	{ "steps are a list", { { "address", NULL, "a.example:25", "a.example:25", false },
+				{ "exchange", "expect", "^220", "--expect", false },
+				{ "exchange", "send", "QUIT\r\n", "--send", false } }, "", false, STARTTLS_NONE, 10000, 2 },
+	{ "even one alone", { { "address", NULL, "a.example:25", "a.example:25", false },
+			      { "exchange", "expect", "^220", "--expect", false } }, "", false, STARTTLS_NONE, 10000, 1 },
+	{ "mistakes stand where they were said", { { "address", NULL, "a.example:99999", "a.example:99999", false },
+						   { "timeout", NULL, "5", "--timeout", false },
+						   { "profile", NULL, "wep", "--profile", false } },
+	  "--profile: profile: there is no profile \"wep\" (did you mean \"web\"?)\n"
+	  "a.example:99999: address: the port must be a number from 1 to 65535\n"
+	  "--timeout: timeout: a duration needs a unit: write 5s if seconds are meant (ms s m h d w y)\n",
+	  false, STARTTLS_NONE, 0, 0 },
+	{ "both of a pair are looked at", { { "address", NULL, "a.example:25", "a.example:25", false },
+					    { "interval", NULL, "2s", "--interval", false },
+					    { "timeout", NULL, "2s", "--timeout", false } },
+	  "--timeout: timeout: the timeout (2s) must be shorter than the interval (2s)\n", false, STARTTLS_NONE, 0, 0 },
+};
+
+START_TEST(makes_a_target_of_settings)
+{
+	const struct config_env env = { .variable = variable };
+	AUTO(string) char *file = path_of("portbell.yaml");
+	AUTO(string) char *text = NULL;
+	struct report report = { 0 };
+	struct config *config;
+	size_t count = 0;
+
+	/* What is wrong with the rest of the file does not matter. */
+	write_file("portbell.yaml", "defaults: {send_to: [mail]}\nprofiles: {web: {tls: on, timeout: 3s}}\n"
+				    "senders: {mail: {type: email, password_file: gone}}\ntargets: [{name: x}]\n");
+	while (count < 5 && singles[_i].settings[count].key != NULL)
+		count++;
+	config = config_load_target(file, singles[_i].settings, count, &env, &report);
+	text = report_text(&report);
+	ck_assert_str_eq(text, singles[_i].report);
+	ck_assert_int_eq(config != NULL, singles[_i].report[0] == '\0');
+	if (config == NULL)
+		return;
+	ck_assert_uint_eq(config->target_count, 1);
+	ck_assert_int_eq(config->targets[0].tls, singles[_i].tls);
+	ck_assert_int_eq(config->targets[0].starttls, singles[_i].starttls);
+	ck_assert_int_eq(config->targets[0].timeout_ms, singles[_i].timeout_ms);
+	ck_assert_uint_eq(config->exchanges[config->targets[0].exchange].count, singles[_i].steps);
+	config_free(config);
+}
+END_TEST
+
 START_TEST(includes_files)
 {
 	AUTO(string) char *targets = path_of("targets.d");
@@ -1703,6 +1777,7 @@ static Suite *config_suite(void)
 	tcase_add_test(tcase, identity_is_what_is_probed);
 	tcase_add_test(tcase, fills_an_exchange);
 	tcase_add_test(tcase, caps_an_exchange);
+	tcase_add_loop_test(tcase, makes_a_target_of_settings, 0, ROWS(singles));
 	tcase_add_test(tcase, includes_files);
 	tcase_add_test(tcase, reports_the_mistakes_of_all_files);
 	tcase_add_test(tcase, includes_from_a_directory_with_a_strange_name);

@@ -57,8 +57,8 @@ static const struct cli_option options[CLI_OPTION_COUNT] = {
 	[CLI_OPTION_CA_FILE] = { "ca-file", 0, "FILE", "authorities in PEM, instead of the system's" },
 	[CLI_OPTION_VERIFY] = { "verify", 0, "HOW", "full, chain (not the name) or off" },
 	[CLI_OPTION_PROXY] = { "proxy", 0, "URL", "socks5://, socks5h:// or http://host:port" },
-	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "once connected: send that (\\r \\n \\xNN as in the file)", true },
-	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for an answer that matches; both in the order given", true },
+	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "send that once connected (\\r \\n \\xNN)", true },
+	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for a match; both in the order given", true },
 	[CLI_OPTION_TIMEOUT] = { "timeout", 0, "TIME", "for the whole probe (10s)" },
 	[CLI_OPTION_PROBES] = { "count", 0, "N", "so many probes, and a summary" },
 	[CLI_OPTION_INTERVAL] = { "interval", 0, "TIME", "from one to the next (1s)" },
@@ -66,6 +66,7 @@ static const struct cli_option options[CLI_OPTION_COUNT] = {
 	[CLI_OPTION_CRITICAL] = { "critical", 0, "TIME", "taking longer is critical" },
 	[CLI_OPTION_CERT_WARNING] = { "cert-warning", 0, "LEFT", "21d, 25% or 25%,21d: less left is a warning" },
 	[CLI_OPTION_CERT_CRITICAL] = { "cert-critical", 0, "LEFT", "the same for critical" },
+	[CLI_OPTION_TRACE] = { "trace", 0, NULL, "on standard error: what was sent and received" },
 	[CLI_OPTION_NAGIOS] = { "nagios", 0, NULL, "print the line of a monitoring plugin" },
 };
 
@@ -85,7 +86,7 @@ static const uint64_t probe_options =
 	OPTION_BIT(CLI_OPTION_SEND) | OPTION_BIT(CLI_OPTION_EXPECT) |
 	OPTION_BIT(CLI_OPTION_PROBES) | OPTION_BIT(CLI_OPTION_INTERVAL) | OPTION_BIT(CLI_OPTION_WARNING) |
 	OPTION_BIT(CLI_OPTION_CRITICAL) | OPTION_BIT(CLI_OPTION_CERT_WARNING) |
-	OPTION_BIT(CLI_OPTION_CERT_CRITICAL) | OPTION_BIT(CLI_OPTION_NAGIOS);
+	OPTION_BIT(CLI_OPTION_CERT_CRITICAL) | OPTION_BIT(CLI_OPTION_NAGIOS) | OPTION_BIT(CLI_OPTION_TRACE);
 
 static const struct cli_command commands[] = {
 	{ "probe", "HOST:PORT | NAME", "one probe now: what is wrong, and why",
@@ -239,7 +240,8 @@ static void print_help(FILE *out)
 	}
 	print_options(out, "Options", global_options);
 	fprintf(out, "\nExit status: 0 fine, 1 failed or something is not ok, 2 usage, 3 the daemon is not running,\n"
-		     "4 no permission; probe: 0 ok, 1 warning, 2 critical, 3 unknown or usage. More in portbell(1).\n");
+		     "4 no permission. Of probe: 0 ok, 1 warning, 2 critical, 3 unknown or usage.\n"
+		     "More in portbell(1).\n");
 }
 
 static void print_command_help(FILE *out, const struct cli_command *command)

@@ -25,7 +25,7 @@ enum cli_option_id {
 	CLI_OPTION_PROFILE, CLI_OPTION_SERVER_NAME, CLI_OPTION_CA_FILE, CLI_OPTION_VERIFY, CLI_OPTION_PROXY,
 	CLI_OPTION_SEND, CLI_OPTION_EXPECT,
 	CLI_OPTION_TIMEOUT, CLI_OPTION_PROBES, CLI_OPTION_INTERVAL, CLI_OPTION_WARNING, CLI_OPTION_CRITICAL,
-	CLI_OPTION_CERT_WARNING, CLI_OPTION_CERT_CRITICAL, CLI_OPTION_NAGIOS,
+	CLI_OPTION_CERT_WARNING, CLI_OPTION_CERT_CRITICAL, CLI_OPTION_NAGIOS, CLI_OPTION_TRACE,
 	CLI_OPTION_COUNT
 };
 
@@ -51,7 +51,7 @@ struct cli {
 
 bool cli_given(const struct cli *cli, enum cli_option_id option);
 const char *cli_option_name(enum cli_option_id option); /* without the dashes */
-/* Both print one line on `err`: "portbell: ...". They give the exit status for that, which is another for a plugin. */
+/* Both print one line on `err`: "portbell: ...". They give the exit status for that: a plugin has another. */
 enum cli_exit cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 enum cli_exit cli_fail(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for what is no failure; -q wants none of it. */

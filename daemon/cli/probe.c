@@ -8,7 +8,9 @@
 #include "daemon/cli/probe_page.h"
 #include "daemon/cli/probe_run.h"
 #include "daemon/cli/probe_stats.h"
+#include "daemon/cli/probe_trace.h"
 #include "daemon/cli/table.h"
+#include "daemon/probe/outfit.h"
 #include "daemon/view_probe.h"
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
@@ -16,7 +18,14 @@
 #include "lib/config/value.h"
 #include "lib/proto/starttls.h"
 
-enum { SETTINGS_MAX = 160, STEPS_MAX = 100, COLUMNS = 80, PROBES_MAX = 1000000, INTERVAL_MS = 1000, INTERVAL_MIN_MS = 10 };
+enum {
+	SETTINGS_MAX = 160,
+	STEPS_MAX = 100,
+	COLUMNS = 80,
+	PROBES_MAX = 1000000,
+	INTERVAL_MS = 1000,
+	INTERVAL_MIN_MS = 10
+};
 
 /* From an option to keys of the target. */
 static const struct {
@@ -51,17 +60,16 @@ static const struct {
 
 /* Options that make no sense together. */
 static const enum cli_option_id rivals[][2] = {
-	{ CLI_OPTION_TLS, CLI_OPTION_NO_TLS },	      { CLI_OPTION_TLS, CLI_OPTION_STARTTLS },
-	{ CLI_OPTION_NO_TLS, CLI_OPTION_STARTTLS },   { CLI_OPTION_NO_TLS, CLI_OPTION_SERVER_NAME },
-	{ CLI_OPTION_NO_TLS, CLI_OPTION_CA_FILE },    { CLI_OPTION_NO_TLS, CLI_OPTION_VERIFY },
+	{ CLI_OPTION_TLS, CLI_OPTION_NO_TLS },		{ CLI_OPTION_TLS, CLI_OPTION_STARTTLS },
+	{ CLI_OPTION_NO_TLS, CLI_OPTION_STARTTLS },	{ CLI_OPTION_NO_TLS, CLI_OPTION_SERVER_NAME },
+	{ CLI_OPTION_NO_TLS, CLI_OPTION_CA_FILE },	{ CLI_OPTION_NO_TLS, CLI_OPTION_VERIFY },
 	{ CLI_OPTION_NO_TLS, CLI_OPTION_CERT_WARNING }, { CLI_OPTION_NO_TLS, CLI_OPTION_CERT_CRITICAL },
-	{ CLI_OPTION_IPV4, CLI_OPTION_IPV6 },	      { CLI_OPTION_NAGIOS, CLI_OPTION_JSON },
-	{ CLI_OPTION_NAGIOS, CLI_OPTION_PROBES },     { CLI_OPTION_NAGIOS, CLI_OPTION_INTERVAL },
+	{ CLI_OPTION_IPV4, CLI_OPTION_IPV6 },		{ CLI_OPTION_NAGIOS, CLI_OPTION_JSON },
+	{ CLI_OPTION_NAGIOS, CLI_OPTION_PROBES },	{ CLI_OPTION_NAGIOS, CLI_OPTION_INTERVAL },
 };
 
-static const enum cli_option_id tls_options[] = {
-	CLI_OPTION_SERVER_NAME, CLI_OPTION_CA_FILE, CLI_OPTION_VERIFY, CLI_OPTION_CERT_WARNING, CLI_OPTION_CERT_CRITICAL
-};
+static const enum cli_option_id tls_options[] = { CLI_OPTION_SERVER_NAME, CLI_OPTION_CA_FILE, CLI_OPTION_VERIFY,
+						  CLI_OPTION_CERT_WARNING, CLI_OPTION_CERT_CRITICAL };
 
 struct settings {
 	struct setting list[SETTINGS_MAX];
@@ -71,18 +79,19 @@ struct settings {
 
 /* What is said of a run of probes. */
 struct course {
-	size_t count;          /* 0: until it is interrupted */
+	size_t count; /* 0: until it is interrupted */
 	bool many;
 	int64_t interval_us;
 	enum level worst;
 	struct probe_stats stats;
-	struct str json;       /* of all probes */
+	struct str json; /* of all probes */
 	struct json_writer w;
 };
 
 /* Settings */
 
-static void settings_add(struct settings *settings, const char *key, const char *text, const char *origin, bool weak)
+static void settings_add(struct settings *settings, const char *key, const char *text, const char *origin,
+			 bool weak)
 {
 	settings->list[settings->count++] =
 		(struct setting){ .key = key, .text = text, .origin = origin, .weak = weak };
@@ -229,9 +238,10 @@ static bool is_origin(const struct settings *settings, const char *where)
 }
 
 /* Of options the place is the option, of a file it is the line. */
-static enum cli_exit tell_mistakes(const struct cli *cli, const struct settings *settings, const struct report *report)
+static enum cli_exit tell_mistakes(const struct cli *cli, const struct settings *settings,
+				   const struct report *report)
 {
-	const bool plugin = cli_given(cli, CLI_OPTION_NAGIOS);
+	const char *separator = cli_given(cli, CLI_OPTION_NAGIOS) ? "; " : "\nportbell: ";
 	AUTO(str) struct str text = { 0 };
 
 	for (size_t i = 0; i < report->count; i++) {
@@ -240,7 +250,7 @@ static enum cli_exit tell_mistakes(const struct cli *cli, const struct settings 
 		AUTO(string) char *short_text = mem_printf("%s: %s", problem->where, problem->text);
 
 		if (!problem->note)
-			str_addf(&text, "%s%s", text.bytes == 0 ? "" : plugin ? "; " : "\nportbell: ",
+			str_addf(&text, "%s%s", text.bytes > 0 ? separator : "",
 				 is_origin(settings, problem->where) ? short_text : whole);
 	}
 	return give_up(cli, text.data != NULL ? text.data : "that cannot be probed");
@@ -258,7 +268,7 @@ static enum cli_exit check_rivals(const struct cli *cli)
 /* The target's own configuration says how it is probed. */
 static enum cli_exit check_name_options(const struct cli *cli)
 {
-	static const enum cli_option_id others[] = { CLI_OPTION_PROBES, CLI_OPTION_INTERVAL };
+	static const enum cli_option_id others[] = { CLI_OPTION_PROBES, CLI_OPTION_INTERVAL, CLI_OPTION_TRACE };
 	const char *wrong = cli->step_count > 0 ? cli_option_name(cli->steps[0].option) : NULL;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -269,8 +279,8 @@ static enum cli_exit check_name_options(const struct cli *cli)
 			wrong = cli_option_name(others[i]);
 	if (wrong == NULL)
 		return CLI_PROBE_OK;
-	return cli_usage(cli, "--%s goes with HOST:PORT; the daemon probes \"%s\" as its configuration says", wrong,
-			 cli->words[0]);
+	return cli_usage(cli, "--%s goes with HOST:PORT; the daemon probes \"%s\" as its configuration says",
+			 wrong, cli->words[0]);
 }
 
 static enum cli_exit check_steps(const struct cli *cli)
@@ -281,8 +291,9 @@ static enum cli_exit check_steps(const struct cli *cli)
 		AUTO(string) char *text = unescape(cli->steps[i].value);
 
 		if (text == NULL && cli->steps[i].option == CLI_OPTION_SEND)
-			return cli_usage(cli, "--send: a backslash stands before r, n, t, another one or x and two digits "
-					      "(not 00)");
+			return cli_usage(
+				cli, "--send: a backslash stands before r, n, t, another one or x and two digits "
+				     "(not 00)");
 	}
 	return CLI_PROBE_OK;
 }
@@ -345,7 +356,9 @@ static void print_line(const struct cli *cli, const struct json *probe, size_t n
 
 static void print_summary(const struct cli *cli, struct course *course)
 {
-	static const char *const titles[] = { "PHASE", "MIN", "AVG", "P50", "P95", "P99", "MAX", "DEVIATION", NULL };
+	static const char *const titles[] = {
+		"PHASE", "MIN", "AVG", "P50", "P95", "P99", "MAX", "DEVIATION", NULL
+	};
 	struct probe_stats *stats = &course->stats;
 	struct table table;
 
@@ -357,7 +370,7 @@ static void print_summary(const struct cli *cli, struct course *course)
 
 		if (!probe_stats_figures(stats, phase, &figures))
 			continue;
-		const int64_t values_us[] = { figures.min_us, figures.avg_us, figures.p50_us, figures.p95_us,
+		const int64_t values_us[] = { figures.min_us, figures.avg_us, figures.p50_us,	   figures.p95_us,
 					      figures.p99_us, figures.max_us, figures.deviation_us };
 
 		table_add(&table, TABLE_PLAIN, phase_name(phase));
@@ -409,7 +422,23 @@ static int64_t next_start_us(int64_t last_us, int64_t interval_us)
 						 now_us + interval_us - (now_us - last_us) % interval_us;
 }
 
-static void run_course(const struct cli *cli, const struct config *config, struct probe_run *run, struct course *course)
+struct tracing {
+	FILE *err;
+	struct trace_style style;
+};
+
+static void on_trace(const struct probe_trace *trace, void *arg)
+{
+	const struct tracing *tracing = arg;
+	AUTO(str) struct str text = { 0 };
+
+	probe_trace(&text, trace, &tracing->style);
+	if (text.data != NULL)
+		fputs(text.data, tracing->err);
+}
+
+static void run_course(const struct cli *cli, const struct config *config, struct probe_run *run,
+		       struct course *course)
 {
 	int64_t start_us = clock_mono_us();
 
@@ -448,8 +477,10 @@ static void finish_course(const struct cli *cli, struct course *course)
 static enum cli_exit exit_of(enum level level)
 {
 	static const enum cli_exit exits[LEVEL_COUNT] = {
-		[LEVEL_OK] = CLI_PROBE_OK, [LEVEL_WARNING] = CLI_PROBE_WARNING,
-		[LEVEL_CRITICAL] = CLI_PROBE_CRITICAL, [LEVEL_UNKNOWN] = CLI_PROBE_UNKNOWN,
+		[LEVEL_OK] = CLI_PROBE_OK,
+		[LEVEL_WARNING] = CLI_PROBE_WARNING,
+		[LEVEL_CRITICAL] = CLI_PROBE_CRITICAL,
+		[LEVEL_UNKNOWN] = CLI_PROBE_UNKNOWN,
 	};
 
 	return exits[level];
@@ -459,9 +490,19 @@ static enum cli_exit probe_config(const struct cli *cli, const struct config *co
 {
 	struct error err;
 	struct probe_run *run = probe_run_new(config, course->many, &err);
+	struct tracing tracing = {
+		.err = cli->io->err,
+		.style = {
+			.hide_proxy = config->targets[0].proxy.username != NULL,
+			.hide_exchange = cli->step_count == 0,
+			.addresses = config->targets[0].all_addresses,
+		},
+	};
 
 	if (run == NULL)
 		return give_up(cli, err.text);
+	if (cli_given(cli, CLI_OPTION_TRACE))
+		probe_run_on_trace(run, on_trace, &tracing);
 	json_start(&course->w, &course->json);
 	json_object(&course->w);
 	json_key(&course->w, "probes");
@@ -505,21 +546,29 @@ static enum cli_exit probe_name(const struct cli *cli)
 
 static enum cli_exit probe_address(const struct cli *cli, uint16_t port, struct course *course)
 {
-	const bool file = cli_given(cli, CLI_OPTION_PROFILE) || cli_given(cli, CLI_OPTION_CONFIG);
-	const struct config_env env = { .variable = cli->io->variable, .arg = cli->io->arg, .lenient = true };
+	const struct config_env env = {
+		.variable = cli->io->variable,
+		.arg = cli->io->arg,
+		.credentials_directory = cli->io->variable("CREDENTIALS_DIRECTORY", cli->io->arg),
+		.check_ciphers = outfit_check_ciphers,
+		.lenient = true,
+	};
 	struct settings settings = { .count = 0 };
 	struct report report = { 0 };
+	const char *file = NULL;
 	struct config *config;
 	enum cli_exit result;
 
 	add_settings(cli, &settings, port);
-	config = config_load_target(!file ? NULL :
-				    cli_given(cli, CLI_OPTION_CONFIG) ? cli->options[CLI_OPTION_CONFIG] :
-									cli->io->config_file,
-				    settings.list, settings.count, &env, &report);
+	if (cli_given(cli, CLI_OPTION_CONFIG))
+		file = cli->options[CLI_OPTION_CONFIG];
+	else if (cli_given(cli, CLI_OPTION_PROFILE))
+		file = cli->io->config_file;
+	config = config_load_target(file, settings.list, settings.count, &env, &report);
 	if (config == NULL)
 		result = tell_mistakes(cli, &settings, &report);
-	else if (!config->targets[0].tls && is_given(cli, tls_options, sizeof(tls_options) / sizeof(tls_options[0])))
+	else if (!config->targets[0].tls &&
+		 is_given(cli, tls_options, sizeof(tls_options) / sizeof(tls_options[0])))
 		result = give_up(cli, "the profile says that there is no TLS: --tls if there is");
 	else
 		result = probe_config(cli, config, course);

@@ -80,7 +80,8 @@ static void add_story(struct str *text, const struct json *probe, enum level lev
 
 	str_addf(text, "%s ", json_get_string(probe, "target"));
 	if (level != LEVEL_OK)
-		str_addf(text, "%s%s%s", words != NULL ? words : "", detail != NULL ? ": " : "", detail != NULL ? detail : "");
+		str_addf(text, "%s%s%s", words != NULL ? words : "", detail != NULL ? ": " : "",
+			 detail != NULL ? detail : "");
 	else
 		str_add(text, "ok");
 	if (total >= 0) {

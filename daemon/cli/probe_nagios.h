@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_nagios - one probe as the one line of a monitoring plugin (Monitoring Plugins Development Guidelines, "Plugin
- * Output for Nagios" and "Performance data"): STATUS - text | 'label'=value[UOM];[warn];[crit];[min];[max] ...
+ * probe_nagios - one probe as the one line of a monitoring plugin (Monitoring Plugins Development Guidelines,
+ * "Plugin Output for Nagios" and "Performance data"):
+ *     STATUS - text | 'label'=value[UOM];[warn];[crit];[min];[max] ...
  * Pure. Text has no pipe character and no line end, whatever the peer said.
  */
 #ifndef PORTBELL_CLI_PROBE_NAGIOS_H

@@ -10,10 +10,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/words.h"
 
-enum {
-	MARGIN = 2, LABEL = 10, TIME = 9, BAR_MIN = 10, EIGHTHS = 8,
-	TEXT_MAX_BYTES = 1024, NAMES_SHOWN = 12
-};
+enum { MARGIN = 2, LABEL = 10, TIME = 9, BAR_MIN = 10, EIGHTHS = 8, TEXT_MAX_BYTES = 1024, NAMES_SHOWN = 12 };
 
 struct page {
 	struct str *out;
@@ -23,25 +20,34 @@ struct page {
 
 /* What often is behind a reason. */
 static const char *const hints[REASON_COUNT] = {
-	[REASON_DNS_NOT_FOUND] = "the name has no address: a typo, or its record is gone (search domains are not used)",
-	[REASON_DNS_TIMEOUT] = "no name server answered: the trouble may be with the resolver, not with the target",
-	[REASON_DNS_FAILED] = "the name servers have trouble with this name: its zone or its signatures may be broken",
+	[REASON_DNS_NOT_FOUND] =
+		"the name has no address: a typo, or its record is gone (search domains are not used)",
+	[REASON_DNS_TIMEOUT] =
+		"no name server answered: the trouble may be with the resolver, not with the target",
+	[REASON_DNS_FAILED] =
+		"the name servers have trouble with this name: its zone or its signatures may be broken",
 	[REASON_CONNECT_REFUSED] = "the host is there, but nothing listens on this port, or a firewall rejects it",
 	[REASON_CONNECT_TIMEOUT] = "no answer at all: a firewall that drops, a host that is down, or no way back",
 	[REASON_CONNECT_UNREACHABLE] = "a router, or the host itself, says that there is no way there",
 	[REASON_CONNECT_RESET] = "what listens there, or a firewall before it, cut the connection",
-	[REASON_STARTTLS_NOT_OFFERED] = "its certificate or key may not have been loaded; --no-tls looks at the port alone",
-	[REASON_STARTTLS_PROTOCOL] = "another protocol may live on this port: --starttls names it, --no-tls asks for none",
-	[REASON_STARTTLS_TIMEOUT] = "another protocol may live on this port: --starttls names it, --tls begins with TLS",
-	[REASON_TLS_PROTOCOL] = "this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
-	[REASON_TLS_TIMEOUT] = "this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
+	[REASON_STARTTLS_NOT_OFFERED] =
+		"its certificate or key may not have been loaded; --no-tls looks at the port alone",
+	[REASON_STARTTLS_PROTOCOL] =
+		"another protocol may live on this port: --starttls names it, --no-tls asks for none",
+	[REASON_STARTTLS_TIMEOUT] =
+		"another protocol may live on this port: --starttls names it, --tls begins with TLS",
+	[REASON_TLS_PROTOCOL] =
+		"this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
+	[REASON_TLS_TIMEOUT] =
+		"this may not be TLS: --starttls PROTOCOL where it begins later, --no-tls for the port alone",
 	[REASON_TLS_CLOSED] = "the server may want another name (--server-name), or not speak TLS here",
 	[REASON_OPEN_UNEXPECTEDLY] = "something listens where nothing should",
 	[REASON_CERT_EXPIRED] = "if it was renewed already, the server has not loaded the new one",
 	[REASON_CERT_EXPIRING] = "if it was renewed already, the server has not loaded the new one",
-	[REASON_CERT_NOT_YET_VALID] = "its time begins later, or a clock is wrong: the server's when it was made, or ours",
+	[REASON_CERT_NOT_YET_VALID] =
+		"its time begins later, or a clock is wrong: the server's when it was made, or ours",
 	[REASON_CERT_UNTRUSTED] =
-		"an authority that is not known here (--ca-file), or an intermediate that the server does not send",
+		"an authority not known here (--ca-file), or an intermediate that the server does not send",
 	[REASON_CERT_SELF_SIGNED] = "nobody vouches for it; --ca-file with this very certificate trusts it",
 	[REASON_CERT_HOSTNAME] = "the names it is for are below; --server-name asks for another",
 	[REASON_LOCAL_ERROR] = "this says nothing about the target",
@@ -113,7 +119,7 @@ static size_t fitting_bytes(const char *text, size_t columns)
 	return end;
 }
 
-/* Begins at column `at`; further lines begin at `hang`. Ends the line. What strangers wrote is clean once more here. */
+/* Begins at column `at`; further lines begin at `hang`. Ends the line. What strangers wrote is cleaned here. */
 static void add_wrapped(struct page *page, size_t at, size_t hang, enum table_style style, const char *text)
 {
 	AUTO(string) char *clean = str_clean(text, strlen(text), TEXT_MAX_BYTES);
@@ -229,10 +235,9 @@ static void explain_latency(struct page *page, struct str *text)
 	str_add_duration(text, us_of(check, level_name(level_of(check))));
 }
 
-static void explain_expiry(struct page *page, struct str *text)
+static void explain_expiry_of(struct page *page, const struct json *certificates, struct str *text)
 {
 	const struct json *check = check_of(page, CHECK_CERTIFICATE);
-	const struct json *certificates = json_get(page->probe, "certificates");
 
 	for (size_t i = 0; i < json_size(certificates); i++) {
 		const struct json *certificate = json_at(certificates, i);
@@ -251,13 +256,24 @@ static void explain_expiry(struct page *page, struct str *text)
 
 static void explain_certificate(struct page *page, struct str *text)
 {
+	const struct json *tls = json_get(page->probe, "tls");
 	const enum reason reason = reason_of(check_of(page, CHECK_CERTIFICATE));
-	const char *words = json_get_string(json_get(page->probe, "tls"), "verify_text");
 
 	if (reason == REASON_CERT_EXPIRED || reason == REASON_CERT_EXPIRING)
-		explain_expiry(page, text);
-	if (text->bytes == 0 && words != NULL)
-		str_add(text, words);
+		explain_expiry_of(page, json_get(page->probe, "certificates"), text);
+	if (text->bytes == 0 && (reason == REASON_CERT_EXPIRED || reason == REASON_CERT_EXPIRING))
+		explain_expiry_of(page, json_get(page->probe, "verified_chain"), text);
+	if (reason == REASON_CERT_WEAK_KEY || reason == REASON_CERT_WEAK_SIGNATURE)
+		str_add(text, json_get_string(tls, "weak_text"));
+	if (reason == REASON_CERT_REVOKED || reason == REASON_CERT_REVOCATION_UNKNOWN)
+		str_add(text, json_get_string(tls, "staple_text"));
+	if (text->bytes == 0)
+		str_add(text, json_get_string(tls, "verify_text"));
+}
+
+static void explain_tls(struct page *page, struct str *text)
+{
+	str_add(text, json_get_string(json_get(page->probe, "tls"), "tls_text"));
 }
 
 /* What the headline has said already is not said again. */
@@ -268,7 +284,8 @@ static void add_reason(struct page *page, enum check check, const char *explanat
 	AUTO(str) struct str text = { 0 };
 
 	if (!known)
-		str_addf(&text, "%s %s: %s", check_name(check), level_name(level_of(verdict)), reason_text(reason_of(verdict)));
+		str_addf(&text, "%s %s: %s", check_name(check), level_name(level_of(verdict)),
+			 reason_text(reason_of(verdict)));
 	if (explanation != NULL)
 		str_addf(&text, "%s%s", known ? "" : ", ", explanation);
 	if (text.bytes == 0)
@@ -281,8 +298,10 @@ static void add_reason(struct page *page, enum check check, const char *explanat
 static void add_reasons(struct page *page)
 {
 	static void (*const explain[CHECK_COUNT])(struct page *page, struct str *text) = {
-		[CHECK_AVAILABILITY] = explain_availability, [CHECK_LATENCY] = explain_latency,
+		[CHECK_AVAILABILITY] = explain_availability,
+		[CHECK_LATENCY] = explain_latency,
 		[CHECK_CERTIFICATE] = explain_certificate,
+		[CHECK_TLS] = explain_tls,
 	};
 
 	for (enum check check = CHECK_AVAILABILITY; check < CHECK_SELF; check++) {
@@ -320,7 +339,8 @@ static void add_bar(struct page *page, int64_t from_us, int64_t took_us, int64_t
 	if (length > width - begin * EIGHTHS)
 		length = width - begin * EIGHTHS;
 	add_times(page, " ", MARGIN + (size_t)begin);
-	for (int64_t cell = page->style->blocks ? length / EIGHTHS : (length + EIGHTHS - 1) / EIGHTHS; cell > 0; cell--)
+	for (int64_t cell = page->style->blocks ? length / EIGHTHS : (length + EIGHTHS - 1) / EIGHTHS; cell > 0;
+	     cell--)
 		str_add(&bar, page->style->blocks ? "█" : "#");
 	if (page->style->blocks)
 		str_add(&bar, parts[length % EIGHTHS]);
@@ -329,8 +349,8 @@ static void add_bar(struct page *page, int64_t from_us, int64_t took_us, int64_t
 
 static void add_phase(struct page *page, enum phase phase, int64_t from_us, int64_t took_us, int64_t all_us)
 {
-	const bool failed = str_equal(json_get_string(page->probe, "phase"), phase_name(phase)) &&
-			    phase != PHASE_TOTAL;
+	const bool failed =
+		str_equal(json_get_string(page->probe, "phase"), phase_name(phase)) && phase != PHASE_TOTAL;
 	AUTO(str) struct str time = { 0 };
 
 	str_add_duration(&time, took_us);
@@ -386,8 +406,7 @@ static void add_address(struct page *page, const struct json *address, size_t wi
 	const size_t mark = add_mark(page, level);
 
 	str_addf(page->out, "%-*s", (int)(width + MARGIN), text_of(address, "address"));
-	add_wrapped(page, 2 * MARGIN + mark + width + MARGIN, 4 * MARGIN, table_level_style(level),
-		    text.data);
+	add_wrapped(page, 2 * MARGIN + mark + width + MARGIN, 4 * MARGIN, table_level_style(level), text.data);
 }
 
 static void add_addresses(struct page *page)
@@ -420,11 +439,13 @@ static void add_network(struct page *page)
 	if (rtt_us >= 0) {
 		str_add(&text, "round trip ");
 		str_add_duration(&text, rtt_us);
-		str_addf(&text, ", %" PRId64 " bytes sent, %" PRId64 " received", json_get_int(page->probe, "bytes_sent", 0),
+		str_addf(&text, ", %" PRId64 " bytes sent, %" PRId64 " received",
+			 json_get_int(page->probe, "bytes_sent", 0),
 			 json_get_int(page->probe, "bytes_received", 0));
 	}
 	if (retransmits > 0)
-		str_addf(&text, "%s%" PRId64 " sent again: packets are lost", text.bytes > 0 ? ", " : "", retransmits);
+		str_addf(&text, "%s%" PRId64 " sent again: packets are lost", text.bytes > 0 ? ", " : "",
+			 retransmits);
 	if (text.bytes > 0)
 		add_fact(page, "network", retransmits > 0 ? TABLE_WARNING : TABLE_PLAIN, text.data);
 }
@@ -448,7 +469,8 @@ static void add_trust(struct page *page, const struct json *tls)
 	if (strcmp(verify, "off") == 0)
 		str_add(&text, "not verified (verify: off)");
 	else if (reason != REASON_OK)
-		str_addf(&text, "refused: %s%s%s", reason_text(reason), words != NULL ? ": " : "", words != NULL ? words : "");
+		str_addf(&text, "refused: %s%s%s", reason_text(reason), words != NULL ? ": " : "",
+			 words != NULL ? words : "");
 	else if (strcmp(verify, "chain") == 0)
 		str_add(&text, "trusted; the name was not looked at (verify: chain)");
 	else
@@ -468,6 +490,8 @@ static void add_tls(struct page *page)
 	add_part(&text, "group ", json_get_string(tls, "group"));
 	add_part(&text, "ALPN ", json_get_string(tls, "alpn"));
 	add_part(&text, "after STARTTLS of ", json_get_string(tls, "starttls"));
+	if (json_get_bool(tls, "client_certificate_asked", false))
+		add_part(&text, "", "asks for a client certificate");
 	add_fact(page, "tls", TABLE_PLAIN, text.data);
 	add_trust(page, tls);
 }
@@ -477,7 +501,7 @@ static void add_tls(struct page *page)
 static void add_names(struct page *page, const struct json *certificate, size_t indent)
 {
 	const struct json *sans = json_get(certificate, "sans");
-	const int64_t total = json_get_int(certificate, "san_count", (int64_t)json_size(sans));
+	const int64_t total = json_get_int(certificate, "san_total", (int64_t)json_size(sans));
 	const size_t shown = json_size(sans) < NAMES_SHOWN ? json_size(sans) : NAMES_SHOWN;
 	AUTO(str) struct str text = { 0 };
 
@@ -506,12 +530,18 @@ static void add_certificate(struct page *page, const struct json *certificate, s
 		add_times(page, " ", MARGIN);
 	add_wrapped(page, indent, indent + MARGIN, TABLE_PLAIN, text_of(certificate, "subject"));
 	add_left(&text, certificate, now_of(page));
-	str_addf(&text, " (%.10s to %.10s)", text_of(certificate, "not_before"), text_of(certificate, "not_after"));
+	str_addf(&text, " (%.10s to %.10s)", text_of(certificate, "not_before"),
+		 text_of(certificate, "not_after"));
 	add_part(&text, "", json_get_string(certificate, "key"));
 	add_part(&text, "", json_get_string(certificate, "signature"));
+	if (!json_get_bool(certificate, "needed", true))
+		add_part(&text, "", "not needed");
+	if (!json_get_bool(certificate, "sent", true))
+		add_part(&text, "", "not sent, known here");
 	add_times(page, " ", indent);
 	add_wrapped(page, indent, indent,
-		    level_of(certificate) == LEVEL_OK ? TABLE_PLAIN : table_level_style(level_of(certificate)), text.data);
+		    level_of(certificate) == LEVEL_OK ? TABLE_PLAIN : table_level_style(level_of(certificate)),
+		    text.data);
 	if (depth == 0)
 		add_names(page, certificate, indent);
 }
@@ -530,8 +560,9 @@ static void add_root(struct page *page, const struct json *last, size_t depth)
 static void add_certificates(struct page *page)
 {
 	const struct json *certificates = json_get(page->probe, "certificates");
+	const struct json *verified = json_get(page->probe, "verified_chain");
 	const size_t count = json_size(certificates);
-	const int64_t total = json_get_int(page->probe, "certificate_count", 0);
+	const int64_t total = json_get_int(page->probe, "certificates_total", 0);
 
 	if (count == 0)
 		return;
@@ -540,8 +571,13 @@ static void add_certificates(struct page *page)
 		add_certificate(page, json_at(certificates, i), i);
 	if (total > (int64_t)count)
 		str_addf(page->out, "%*sand %" PRId64 " more\n", 2 * MARGIN, "", total - (int64_t)count);
-	else
+	if (json_size(verified) == 0) {
 		add_root(page, json_at(certificates, count - 1), count - 1);
+		return;
+	}
+	for (size_t i = 0, depth = count; i < json_size(verified); i++)
+		if (!json_get_bool(json_at(verified, i), "sent", false))
+			add_certificate(page, json_at(verified, i), depth++);
 }
 
 void probe_page(struct str *out, const struct json *probe, const struct page_style *style)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_page - what one probe found, for people: verdict and reason first, then where the time went, what answered, and
- * the certificates. Drawn from the JSON that view_probe() writes, here or in the daemon. Pure.
+ * probe_page - what one probe found, for people: verdict and reason first, then where the time went, what
+ * answered, and the certificates. Drawn from the JSON that view_probe() writes, here or in the daemon. Pure.
  */
 #ifndef PORTBELL_CLI_PROBE_PAGE_H
 #define PORTBELL_CLI_PROBE_PAGE_H
@@ -13,8 +13,8 @@
 #include "lib/base/str.h"
 
 struct page_style {
-	bool signs;      /* in front of the level */
-	bool blocks;     /* bars and trees beyond ASCII */
+	bool signs;  /* in front of the level */
+	bool blocks; /* bars and trees beyond ASCII */
 	bool color;
 	size_t columns;
 };

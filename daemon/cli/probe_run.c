@@ -28,10 +28,10 @@ struct probe_run {
 	struct outfit *outfit;
 	struct plan plan;
 	struct sigaction pipe_before;
-	struct result *result;   /* where the present one goes */
+	struct result *result; /* where the present one goes */
 	bool waiting;
 	bool interrupted;
-	int64_t rtt_us;          /* the longest seen */
+	int64_t rtt_us; /* the longest seen */
 };
 
 static void on_done(struct probe *probe, struct result *result, void *arg)
@@ -155,7 +155,7 @@ static bool set_up_resolver(struct probe_run *run, const struct resolver_config 
 	return run->resolver != NULL;
 }
 
-/* Plan and outfit. The system's bundle takes longer to parse than the handshake: a target without TLS does not touch it. */
+/* Plan and outfit. The system's bundle takes longer to parse than the handshake: without TLS it is not touched. */
 static bool set_up_plan(struct probe_run *run, const struct config *config, struct error *err)
 {
 	struct report report = { 0 };
@@ -190,6 +190,11 @@ struct probe_run *probe_run_new(const struct config *config, bool interruptible,
 	run->wheel = wheel_new(clock_mono_us());
 	run->loop = probe_loop_new(run->base, run->wheel, run->resolver);
 	return run;
+}
+
+void probe_run_on_trace(struct probe_run *run, probe_trace_fn *on_trace, void *arg)
+{
+	probe_loop_on_trace(run->loop, on_trace, arg);
 }
 
 void probe_run_free(struct probe_run *run)

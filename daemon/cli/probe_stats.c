@@ -81,7 +81,8 @@ bool probe_stats_figures(struct probe_stats *stats, enum phase phase, struct pro
 
 void probe_stats_write(struct json_writer *w, struct probe_stats *stats)
 {
-	AUTO(string) char *loss = mem_printf("%.2f", stats->sent > 0 ? 100.0 * (double)stats->lost / (double)stats->sent : 0);
+	const double lost = stats->sent > 0 ? (double)stats->lost / (double)stats->sent : 0;
+	AUTO(string) char *loss = mem_printf("%.2f", 100 * lost);
 	struct probe_figures figures;
 
 	json_object(w);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_stats - many probes of one target in figures, as mtr has them: how many were lost, and for each phase the least,
- * the mean, percentiles by the nearest rank, the most and the standard deviation of those that were not lost. Pure.
+ * probe_stats - many probes of one target in figures, as mtr has them: how many were lost, and for each phase the
+ * least, the mean, percentiles by the nearest rank, the most and the standard deviation of those that were not
+ * lost. Pure.
  */
 #ifndef PORTBELL_CLI_PROBE_STATS_H
 #define PORTBELL_CLI_PROBE_STATS_H

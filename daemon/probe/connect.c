@@ -92,7 +92,9 @@ static void attempt_tell(struct probe *probe, enum reason reason, int error_numb
 {
 	struct result *result = &probe->result;
 
-	if (!probe->plan->tell_attempts || probe->role != PROBE_ALONE || result->address_count >= RESOLVER_ADDRESSES_MAX)
+	stream_trace_note(probe, "%s", reason_text(reason));
+	if (!probe->plan->tell_attempts || probe->role != PROBE_ALONE ||
+	    result->address_count >= RESOLVER_ADDRESSES_MAX)
 		return;
 	if (result->addresses == NULL)
 		result->addresses = mem_array(RESOLVER_ADDRESSES_MAX, sizeof(*result->addresses));
@@ -111,11 +113,18 @@ static bool attempt_start(struct probe *probe, const struct address *address)
 {
 	probe->attempt_started_us = clock_mono_us();
 	probe->fd = connect_socket(probe, address);
+	const int error_number = errno;
+
+	if (probe->loop->on_trace != NULL) {
+		char text[ADDRESS_TEXT_BYTES];
+
+		address_print(address, text);
+		stream_trace_note(probe, "to %s", text);
+	}
 	if (probe->fd >= 0) {
 		probe->result.address = *address;
 		return probe_watch(probe);
 	}
-	const int error_number = errno;
 
 	attempt_tell(probe, connect_reason(error_number, true), error_number);
 	/* A way that is missing is the failure only if no other was tried. */
@@ -188,6 +197,7 @@ static enum step attempt_done(struct probe *probe, const struct tcp_info *info)
 	if (info->tcpi_rtt < SELF_RTT_US && is_self(probe))
 		return attempt_failed(probe, REASON_CONNECT_REFUSED, ECONNREFUSED);
 	probe_forgive(probe);
+	stream_trace_note(probe, "connected");
 	probe->connected = true;
 	if (info->tcpi_rtt > 0)
 		probe->result.rtt_us = info->tcpi_rtt;

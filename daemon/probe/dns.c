@@ -59,6 +59,9 @@ static void on_found(const struct found *found, void *arg)
 		take_addresses(probe, found->addresses, found->address_count);
 	else if (found->text != NULL)
 		probe->result.detail = str_clean(found->text, strlen(found->text), DETAIL_BYTES);
+	stream_trace_note(probe, "%zu address%s%s%s", probe->address_count, probe->address_count == 1 ? "" : "es",
+			  probe->result.detail != NULL ? ": " : "",
+			  probe->result.detail != NULL ? probe->result.detail : "");
 	probe_resume(probe);
 }
 

@@ -525,6 +525,12 @@ void probe_loop_on_room(struct probe_loop *loop, probe_room_fn *room, void *arg)
 	loop->room_arg = arg;
 }
 
+void probe_loop_on_trace(struct probe_loop *loop, probe_trace_fn *on_trace, void *arg)
+{
+	loop->on_trace = on_trace;
+	loop->trace_arg = arg;
+}
+
 size_t probe_loop_in_flight(const struct probe_loop *loop)
 {
 	return loop->in_flight_count;

@@ -60,6 +60,21 @@ struct plan {
 struct probe_loop *probe_loop_new(struct event_base *base, struct wheel *wheel, struct resolver *resolver);
 /* Probes still in flight are cancelled, goodbyes are cut short. NULL is fine. */
 void probe_loop_free(struct probe_loop *loop);
+/* What is said, for who reads along: called from within the phases, for each of them. Nobody does in the daemon. */
+enum probe_trace_kind { PROBE_TRACE_NOTE, PROBE_TRACE_SENT, PROBE_TRACE_RECEIVED };
+struct probe_trace {
+	enum probe_trace_kind kind;
+	enum phase phase;        /* PHASE_TOTAL: it is over, and says goodbye */
+	bool secure;             /* said within TLS */
+	bool message;            /* a message of TLS itself: data is its name, size_bytes its length */
+	const struct address *address;
+	const char *data;        /* a note and a name are clean text; all else is as it came */
+	size_t bytes;
+	size_t size_bytes;
+	int64_t at_us;           /* from the start of the probe */
+};
+typedef void probe_trace_fn(const struct probe_trace *trace, void *arg);
+void probe_loop_on_trace(struct probe_loop *loop, probe_trace_fn *on_trace, void *arg);
 /* For a program that ends: waits, blocking, until the peers have said goodbye too, but no longer than that. */
 void probe_loop_part(struct probe_loop *loop, int64_t wait_us);
 /* From now on lookups go there; those in flight are asked again, of the new one. Then the old one may be freed. */

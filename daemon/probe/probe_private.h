@@ -65,6 +65,8 @@ struct probe_loop {
 	size_t spare_goodbye_count;
 	probe_room_fn *room;
 	void *room_arg;
+	probe_trace_fn *on_trace; /* NULL: nobody reads along */
+	void *trace_arg;
 };
 
 struct probe {
@@ -171,6 +173,10 @@ void stream_skip(struct probe *probe, size_t bytes);
 /* Bytes that came before they were due: there is something to receive. */
 bool stream_has_more(struct probe *probe);
 
+/* For who reads along; does nothing if nobody does. */
+void stream_trace(struct probe *probe, enum probe_trace_kind kind, const void *data, size_t bytes);
+void stream_trace_note(struct probe *probe, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void stream_trace_tls(struct probe *probe); /* the session's own messages, from now on */
 /* What the kernel knows of the connection at its end. */
 void stream_read_numbers(struct probe *probe);
 

@@ -2,9 +2,14 @@
 #include <errno.h>
 #include <linux/tcp.h> /* the C library's tcp_info ends too early */
 #include <netinet/in.h>
+#include <stdarg.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "daemon/probe/probe_private.h"
+#include "lib/base/clock.h"
+#include "lib/base/mem.h"
+#include "lib/base/str.h"
 
 static enum stream_step plain_step(ssize_t moved, bool ended, size_t *bytes, int *why)
 {
@@ -39,23 +44,80 @@ static enum stream_step secure_step(struct probe *probe, enum tls_step step, int
 	return STREAM_FAILED;
 }
 
+static void trace(struct probe *probe, struct probe_trace *trace)
+{
+	trace->phase = probe->phase->name;
+	trace->address = &probe->result.address;
+	trace->at_us = clock_mono_us() - probe->started_us;
+	probe->loop->on_trace(trace, probe->loop->trace_arg);
+}
+
+void stream_trace(struct probe *probe, enum probe_trace_kind kind, const void *data, size_t bytes)
+{
+	struct probe_trace what = { .kind = kind, .secure = probe->secure, .data = data, .bytes = bytes };
+
+	if (probe->loop->on_trace != NULL && bytes > 0)
+		trace(probe, &what);
+}
+
+void stream_trace_note(struct probe *probe, const char *format, ...)
+{
+	AUTO(str) struct str text = { 0 };
+	va_list args;
+
+	if (probe->loop->on_trace == NULL)
+		return;
+	va_start(args, format);
+	str_vaddf(&text, format, args);
+	va_end(args);
+	struct probe_trace what = { .kind = PROBE_TRACE_NOTE, .data = text.data, .bytes = text.bytes };
+
+	trace(probe, &what);
+}
+
+static void on_tls_message(void *arg, bool sent, const char *name, size_t bytes)
+{
+	struct probe_trace what = {
+		.kind = sent ? PROBE_TRACE_SENT : PROBE_TRACE_RECEIVED, .message = true, .data = name,
+		.bytes = strlen(name), .size_bytes = bytes,
+	};
+
+	trace(arg, &what);
+}
+
+void stream_trace_tls(struct probe *probe)
+{
+	if (probe->loop->on_trace != NULL)
+		tls_session_on_message(probe->session, on_tls_message, probe);
+}
+
 enum stream_step stream_send(struct probe *probe, const void *data, size_t bytes, size_t *sent, int *why)
 {
+	enum stream_step step;
+
 	*sent = 0;
 	if (probe->secure)
-		return secure_step(probe, tls_session_write(probe->session, data, bytes, sent), why);
-	return plain_step(send(probe->fd, data, bytes, MSG_NOSIGNAL), false, sent, why);
+		step = secure_step(probe, tls_session_write(probe->session, data, bytes, sent), why);
+	else
+		step = plain_step(send(probe->fd, data, bytes, MSG_NOSIGNAL), false, sent, why);
+	stream_trace(probe, PROBE_TRACE_SENT, data, *sent);
+	return step;
 }
 
 enum stream_step stream_receive(struct probe *probe, void *data, size_t capacity, size_t *got, int *why)
 {
+	enum stream_step step;
 	ssize_t moved;
 
 	*got = 0;
-	if (probe->secure)
-		return secure_step(probe, tls_session_read(probe->session, data, capacity, got), why);
-	moved = recv(probe->fd, data, capacity, 0);
-	return plain_step(moved, moved == 0, got, why);
+	if (probe->secure) {
+		step = secure_step(probe, tls_session_read(probe->session, data, capacity, got), why);
+	} else {
+		moved = recv(probe->fd, data, capacity, 0);
+		step = plain_step(moved, moved == 0, got, why);
+	}
+	stream_trace(probe, PROBE_TRACE_RECEIVED, data, *got);
+	return step;
 }
 
 enum stream_step stream_peek(struct probe *probe, void *data, size_t capacity, size_t *got, int *why)
@@ -74,6 +136,7 @@ void stream_skip(struct probe *probe, size_t bytes)
 
 		if (got <= 0)
 			return;
+		stream_trace(probe, PROBE_TRACE_RECEIVED, unused, (size_t)got);
 		bytes -= (size_t)got;
 	}
 }

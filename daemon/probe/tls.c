@@ -76,6 +76,7 @@ enum step phase_tls(struct probe *probe)
 			probe_fail(probe, REASON_LOCAL_ERROR, 0, err.text);
 			return STEP_FAILED;
 		}
+		stream_trace_tls(probe);
 	}
 	switch (tls_session_handshake(probe->session, clock_unix_us() / US_PER_S)) {
 	case TLS_STEP_DONE:

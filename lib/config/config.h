@@ -251,11 +251,11 @@ struct setting {
 	const char *step;      /* not NULL: an item of the list that `key` is, a map of this one key */
 	const char *text;
 	const char *origin;    /* "--verify": the place of its mistakes */
-	bool weak;             /* counts only if nobody else says anything of its map, or of the key where it is in none */
+	bool weak;             /* counts only if nobody else says anything of its map, or of a key that is in none */
 };
 
-/* A configuration with that target alone, made by the rules of all targets; the first setting is its address. Of `file`
- * (NULL: none) come the defaults, the profiles and the resolver; the rest of it is not looked at. */
+/* A configuration with that target alone, made by the rules of all targets; the first setting is its address. Of
+ * `file` (NULL: none) come the defaults, the profiles and the resolver; the rest of it is not looked at. */
 struct config *config_load_target(const char *file, const struct setting *settings, size_t count,
 				  const struct config_env *env, struct report *report);
 void config_free(struct config *config); /* NULL is fine; secrets are wiped */

@@ -67,7 +67,7 @@ struct node *document_get(const struct node *map, const char *key); /* NULL if i
 struct node *document_merge(struct document *document, const struct node *base, const struct node *over);
 void *document_alloc(struct document *document, size_t bytes); /* zeroed; lives as long as `document` */
 char *document_text(struct document *document, const char *text); /* a copy, likewise */
-/* A scalar that stands in no file: `origin` is all that is known of its place. The names of files begin where we are. */
+/* A scalar that stands in no file: `origin` is all that is known of its place; file names begin where we are. */
 struct node *document_scalar(struct document *document, const char *origin, const char *text);
 char *document_where(const struct node *node); /* "portbell.yaml:12:7", or the origin; the caller frees */
 

@@ -121,6 +121,10 @@ enum reason tls_session_failure(const struct tls_session *session, const char **
 void tls_session_certificate(const struct tls_session *session, struct certificate *certificate);
 /* Heap copies for people; the caller frees with tls_facts_free(). NULL if nothing was shown. */
 struct tls_facts *tls_session_facts(struct tls_session *session);
+/* Each message of the handshake, and each alert, in words ("ClientHello", "alert: bad certificate"): for who reads along.
+ * Called from within the steps. */
+typedef void tls_message_fn(void *arg, bool sent, const char *name, size_t bytes);
+void tls_session_on_message(struct tls_session *session, tls_message_fn *on_message, void *arg);
 /* Sends close_notify if it can without waiting; never blocks. */
 void tls_session_goodbye(struct tls_session *session);
 void tls_session_free(struct tls_session *session); /* NULL is fine */

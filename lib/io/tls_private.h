@@ -104,6 +104,8 @@ struct tls_session {
 	enum reason failure;
 	int error_number;
 	char *failure_text;
+	tls_message_fn *on_message; /* NULL: nobody reads along */
+	void *on_message_arg;
 };
 
 /* tls_verdict.c: for each chain that is presented. False: there is no verdict, OpenSSL ran out of memory. */

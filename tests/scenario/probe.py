@@ -241,6 +241,38 @@ ok(daemon.stop()[0] == 0, "daemon-stops")
 code, out, err = daemon.ask("probe", "shop")
 ok(code == 3 and "not running" in err, "name-without-a-daemon", f"{code} {out}{err}")
 
+# ---- --trace: a login at a proxy is not shown, also where it is refused ------------------------------------------------
+logins = []
+socks = socket.create_server(("127.0.0.1", 0))
+
+
+def refuse_login():
+    peer, _ = socks.accept()
+    with peer:
+        peer.settimeout(5)
+        peer.recv(100)
+        peer.sendall(b"\x05\x02")
+        logins.append(peer.recv(100))
+        peer.sendall(b"\x01\x01")
+
+
+thread = threading.Thread(target=refuse_login)
+thread.start()
+profiles = os.path.join(work, "profiles.yaml")
+with open(os.path.join(work, "password"), "w") as f:
+    f.write("geheim")
+os.chmod(os.path.join(work, "password"), 0o600)
+with open(profiles, "w") as f:
+    f.write(f"profiles: {{way: {{proxy: 'socks5h://me@127.0.0.1:{socks.getsockname()[1]}', proxy_password_file: password}}}}\n")
+os.chmod(profiles, 0o600)
+code, out, err = run("--trace", "-c", profiles, "--profile", "way", "shop.example:25")
+thread.join(10)
+ok(code == 2 and logins == [b"\x01\x02me\x06geheim"] and "geheim" not in err + out and "bytes, hidden)" in err and
+   "refuses the login" in out, "trace-hides-a-login", f"{logins}\n{out}{err}")
+code, out, err = run("--trace", "--json", *TRUST, port("good"))
+ok(code == 0 and json.loads(out)["level"] == "ok" and re.search(r"tls +> ClientHello, \d+ bytes\n", err) and
+   re.search(r"tls +< Certificate, \d+ bytes\n", err), "trace-beside-json", err)
+
 # ---- cheap ------------------------------------------------------------------------------------------------------------
 if not SANITIZED:
     trace = os.path.join(work, "strace")
