@@ -21,7 +21,6 @@ struct cli_option {
 	char letter;          /* 0: none */
 	const char *argument; /* NULL: takes none */
 	const char *help;
-	bool repeats;
 };
 
 struct cli_command {
@@ -57,8 +56,8 @@ static const struct cli_option options[CLI_OPTION_COUNT] = {
 	[CLI_OPTION_CA_FILE] = { "ca-file", 0, "FILE", "authorities in PEM, instead of the system's" },
 	[CLI_OPTION_VERIFY] = { "verify", 0, "HOW", "full, chain (not the name) or off" },
 	[CLI_OPTION_PROXY] = { "proxy", 0, "URL", "socks5://, socks5h:// or http://host:port" },
-	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "send that once connected (\\r \\n \\xNN)", true },
-	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for a match; both in the order given", true },
+	[CLI_OPTION_SEND] = { "send", 0, "TEXT", "send that once connected (\\r \\n \\xNN)" },
+	[CLI_OPTION_EXPECT] = { "expect", 0, "REGEX", "wait for a match; both in the order given" },
 	[CLI_OPTION_TIMEOUT] = { "timeout", 0, "TIME", "for the whole probe (10s)" },
 	[CLI_OPTION_PROBES] = { "count", 0, "N", "so many probes, and a summary" },
 	[CLI_OPTION_INTERVAL] = { "interval", 0, "TIME", "from one to the next (1s)" },
@@ -77,6 +76,8 @@ static const uint64_t global_options = OPTION_BIT(CLI_OPTION_CONFIG) | OPTION_BI
 				       OPTION_BIT(CLI_OPTION_JSON) | OPTION_BIT(CLI_OPTION_COLOR) |
 				       OPTION_BIT(CLI_OPTION_QUIET) | OPTION_BIT(CLI_OPTION_HELP) |
 				       OPTION_BIT(CLI_OPTION_VERSION);
+
+static const uint64_t repeatable_options = OPTION_BIT(CLI_OPTION_SEND) | OPTION_BIT(CLI_OPTION_EXPECT);
 
 static const uint64_t probe_options =
 	OPTION_BIT(CLI_OPTION_TLS) | OPTION_BIT(CLI_OPTION_NO_TLS) | OPTION_BIT(CLI_OPTION_STARTTLS) |
@@ -259,7 +260,7 @@ static void print_command_help(FILE *out, const struct cli_command *command)
 
 static enum cli_exit set_option(struct cli *cli, int id, const char *value)
 {
-	if (options[id].repeats)
+	if ((repeatable_options & OPTION_BIT(id)) != 0)
 		cli->steps[cli->step_count++] = (struct cli_step){ (enum cli_option_id)id, value };
 	else if (cli->options[id] != NULL && options[id].argument != NULL)
 		return cli_usage(cli, "--%s is given twice", options[id].name);
