@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The same targets for portbelld and for a real blackbox_exporter: success and the metrics that both have agree, but for
-what is meant to differ, which is written down here."""
+"""The same targets for portbelld and for a real blackbox_exporter: success and the metrics that both have agree, but
+for what is meant to differ, which is written down here."""
 import concurrent.futures
+import datetime
 import json
 import os
 import re
@@ -22,7 +23,7 @@ work = harness.work_directory("blackbox")
 TIMEOUT = "2s"
 SAME = ("success", "ip_protocol", "dns", "failed_due_to_regex", "tls_version", "earliest_expiry", "last_chain_expiry")
 
-# What is meant to differ ----------------------------------------------------------------------------------------------
+# What is meant to differ --------------------------------------------------------------------------------------------
 
 FACTS = "the certificate is read first and judged afterwards: its facts are there although a client would refuse it"
 EXPIRY = "an end is an end: verify: off leaves out who signed it and for whom it is, not when it ends"
@@ -36,7 +37,7 @@ EVERY_ADDRESS = "the next address is tried where one does not answer"
 BYTES = "blackbox sends a line end behind all it sends, and waits for one behind all it expects"
 ELSE = "a peer that says something else, and stays, is told from one that says nothing"
 
-# Servers ----------------------------------------------------------------------------------------------------------------
+# Servers ------------------------------------------------------------------------------------------------------------
 
 
 def openssl(*words):
@@ -95,8 +96,8 @@ def bundle(name, pair, *others):
 
 def self_signed(name, *options):
     pem, key = os.path.join(work, name + ".pem"), os.path.join(work, name + ".key")
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "300", "-subj", "/CN=localhost", "-keyout", key, "-out", pem,
-            *options)
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "300", "-subj", "/CN=localhost", "-keyout", key,
+            "-out", pem, *options)
     return pem, key
 
 
@@ -124,8 +125,10 @@ nginx = harness.Nginx(os.path.join(work, "nginx"), [(ports[name], *pair) for nam
 def s_server(pair, *options):
     port = harness.free_port()
     log = open(os.path.join(work, f"server-{port}.log"), "w")
-    process = subprocess.Popen(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", pair[0], "-key", pair[1],
-                                "-quiet", "-cipher", "ALL:@SECLEVEL=0", *options], stdin=subprocess.PIPE, stdout=log, stderr=log)
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig=KILL", "--", "openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", pair[0],
+         "-key", pair[1], "-quiet", "-cipher", "ALL:@SECLEVEL=0", *options],
+        stdin=subprocess.PIPE, stdout=log, stderr=log)
     processes.append(process)
     if not wait_for(lambda: harness.reachable(port), 10):
         raise RuntimeError(open(log.name).read())
@@ -134,12 +137,14 @@ def s_server(pair, *options):
 
 processes = []
 asking = ("-Verify", "1", "-verify_return_error", "-CAfile", root.ca)
-ports |= {"weak": s_server(weak), "old": s_server(good, "-tls1_1"), "1.2": s_server(good, "-tls1_2"), "1.3": s_server(good, "-tls1_3"),
-          "client": s_server(good, *asking, "-tls1_3"), "client 1.2": s_server(good, *asking, "-tls1_2")}
+ports |= {"weak": s_server(weak), "old": s_server(good, "-tls1_1"), "1.2": s_server(good, "-tls1_2"),
+          "1.3": s_server(good, "-tls1_3"), "client": s_server(good, *asking, "-tls1_3"),
+          "client 1.2": s_server(good, *asking, "-tls1_2")}
 tcp, closed = harness.TcpServer(), harness.free_port()
 ssh = Scripted("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", stay=True)
 ssh_gone = Scripted("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")
-irc = Scripted("<^NICK prober", "<^USER prober", "PING :a1b2\r\n", "<^PONG a1b2", ":irc 001 prober :Welcome\r\n", stay=True)
+irc = Scripted("<^NICK prober", "<^USER prober", "PING :a1b2\r\n", "<^PONG a1b2", ":irc 001 prober :Welcome\r\n",
+               stay=True)
 silent = Scripted(stay=True)
 six = Scripted("220 six\r\n", stay=True, family=socket.AF_INET6)
 four = Scripted("220 four\r\n", stay=True)
@@ -153,7 +158,7 @@ except servers.NotReady as trouble:
     harness.finish()
 ports |= {protocol: server.ports[protocol] for server in kinds for protocol in server.protocols}
 
-# Targets and modules ----------------------------------------------------------------------------------------------------
+# Targets and modules ------------------------------------------------------------------------------------------------
 
 VERIFIED = {"ca_file": root.ca, "server_name": "localhost"}
 SKIPPED = {"insecure_skip_verify": True, "server_name": "localhost"}
@@ -185,7 +190,10 @@ def tls_keys(theirs):
 
 
 class Case:
-    def __init__(self, name, address, success, tls=None, dialogue=(), prefer="ip4", fallback=True, differs=None, ours=None):
+    """A target for both. `success` and `differs` are those of blackbox; `ours` has keys of ours that are others."""
+
+    def __init__(self, name, address, success, tls=None, dialogue=(), prefer="ip4", fallback=True, differs=None,
+                 ours=None):
         self.name, self.success, self.differs = name, success, differs or {}
         self.address = address if isinstance(address, str) else f"127.0.0.1:{address}"
         starts = any("starttls" in entry for entry in dialogue)
@@ -203,15 +211,16 @@ class Case:
 
 SEEN = {"tls_version": FACTS, "earliest_expiry": FACTS}
 SEEN_UP_TO_THE_ROOT = {**SEEN, "last_chain_expiry": FACTS}
-SMTP = [{"expect": "^220 ([^ ]+) ESMTP (.+)$"}, {"send": "EHLO prober\r"}, {"expect": "^250-STARTTLS"}, {"send": "STARTTLS\r"},
-        {"expect": "^220"}, {"starttls": True}, {"send": "EHLO prober\r"}, {"expect": "^250-SIZE"}, {"send": "QUIT\r"}]
-IMAP = [{"expect": "OK.*STARTTLS"}, {"send": ". STARTTLS"}, {"expect": "OK"}, {"starttls": True}, {"send": ". capability"},
-        {"expect": "CAPABILITY IMAP4rev1"}]
+INSIDE = [{"send": "EHLO prober\r"}, {"expect": "^250-SIZE"}]
+SMTP = [{"expect": "^220 ([^ ]+) ESMTP (.+)$"}, {"send": "EHLO prober\r"}, {"expect": "^250-STARTTLS"},
+        {"send": "STARTTLS\r"}, {"expect": "^220"}, {"starttls": True}, *INSIDE, {"send": "QUIT\r"}]
+IMAP = [{"expect": "OK.*STARTTLS"}, {"send": ". STARTTLS"}, {"expect": "OK"}, {"starttls": True},
+        {"send": ". capability"}, {"expect": "CAPABILITY IMAP4rev1"}]
 POP3 = [{"expect": "^\\+OK"}, {"send": "STLS\r"}, {"expect": "^\\+OK"}, {"starttls": True}, {"send": "CAPA\r"},
         {"expect": "^\\+OK"}, {"send": "QUIT\r"}]
 FTP = [{"expect": "^220"}, {"send": "AUTH TLS\r"}, {"expect": "^234"}, {"starttls": True}]
-IRC = [{"send": "NICK prober"}, {"send": "USER prober prober prober :prober"}, {"expect": "PING :([^ ]+)", "send": "PONG ${1}"},
-       {"expect": "^:[^ ]+ 001"}]
+IRC = [{"send": "NICK prober"}, {"send": "USER prober prober prober :prober"},
+       {"expect": "PING :([^ ]+)", "send": "PONG ${1}"}, {"expect": "^:[^ ]+ 001"}]
 XMPP = [{"send": "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' "
          "version='1.0'>"}, {"expect": "<starttls"}, {"send": "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"},
         {"expect": "<proceed"}, {"starttls": True}]
@@ -234,7 +243,8 @@ CASES = [
     Case("self-signed", ports["self-signed"], False, VERIFIED, differs=SEEN),
     Case("intermediate is missing", ports["missing"], False, VERIFIED, differs=SEEN),
     Case("self-signed, not verified", ports["self-signed"], True, SKIPPED),
-    Case("expired, not verified", ports["expired"], True, SKIPPED, differs={"success": EXPIRY, "last_chain_expiry": CHAIN}),
+    Case("expired, not verified", ports["expired"], True, SKIPPED, differs={
+        "success": EXPIRY, "last_chain_expiry": CHAIN}),
     Case("another name, not verified", ports["elsewhere"], True, SKIPPED, differs={"last_chain_expiry": CHAIN}),
     Case("a weak signature", ports["weak"], False, VERIFIED, differs={
         "success": WEAK, "last_chain_expiry": WEAK, **SEEN}),
@@ -253,8 +263,9 @@ CASES = [
     Case("none of ours in TLS 1.3", ports["client"], True, VERIFIED, differs={"success": REFUSED_LATE}),
     Case("smtp", ports["smtp"], True, VERIFIED, SMTP),
     Case("smtp, by its own name", ports["smtp"], True, VERIFIED, SMTP, ours={
-        "tls": {**tls_keys(VERIFIED), "starttls": "smtp"}, "exchange": exchange(SMTP[6:8])}),
-    Case("smtp, for another name", ports["smtp"], False, {**VERIFIED, "server_name": "elsewhere.example"}, SMTP, differs=SEEN_UP_TO_THE_ROOT),
+        "tls": {**tls_keys(VERIFIED), "starttls": "smtp"}, "exchange": exchange(INSIDE)}),
+    Case("smtp, for another name", ports["smtp"], False, {**VERIFIED, "server_name": "elsewhere.example"}, SMTP,
+         differs=SEEN_UP_TO_THE_ROOT),
     Case("smtp, greeting", ports["smtp"], True, dialogue=BANNER),
     Case("imap", ports["imap"], True, VERIFIED, IMAP),
     Case("pop3", ports["pop3"], True, VERIFIED, POP3),
@@ -264,17 +275,21 @@ CASES = [
         "tls": {**tls_keys(VERIFIED), "starttls": "xmpp"}, "exchange": []}, differs=dict.fromkeys((
         "success", "tls_version", "earliest_expiry", "last_chain_expiry"), BYTES)),
     Case("postgres", ports["postgres"], False, VERIFIED, POSTGRES, ours={
-        "exchange": [{"send_hex": "00 00 00 08 04 d2 16 2f"}, {"expect_hex": "53"}, {"starttls": "now"}]}, differs=dict.fromkeys((
-            "success", "tls_version", "earliest_expiry", "last_chain_expiry"), BYTES)),
+        "exchange": [{"send_hex": "00 00 00 08 04 d2 16 2f"}, {"expect_hex": "53"}, {"starttls": "now"}]},
+         differs=dict.fromkeys(("success", "tls_version", "earliest_expiry", "last_chain_expiry"), BYTES)),
     Case("ssh", ssh.port, True, dialogue=[{"expect": "^SSH-2.0-"}]),
-    Case("ssh, and a send behind it", ssh.port, True, dialogue=[{"expect": "^SSH-2.0-", "send": "SSH-2.0-blackbox-ssh-check"}]),
+    Case("ssh, and a send behind it", ssh.port, True, dialogue=[
+        {"expect": "^SSH-2.0-", "send": "SSH-2.0-blackbox-ssh-check"}]),
     Case("something else, then the end", ssh_gone.port, False, dialogue=BANNER),
     Case("something else, then nothing", ssh.port, False, dialogue=BANNER, differs={"failed_due_to_regex": ELSE}),
     Case("nothing is said", silent.port, False, dialogue=BANNER),
     Case("IPv6 is preferred", f"both.example:{six.port}", True, prefer="ip6", dialogue=[{"expect": "^220 six"}]),
-    Case("IPv4 is preferred", f"both.example:{four.port}", True, prefer="ip4", fallback=False, dialogue=[{"expect": "^220 four"}]),
-    Case("IPv6 only", f"both.example:{six.port}", True, prefer="ip6", fallback=False, dialogue=[{"expect": "^220 six"}]),
-    Case("no IPv6, IPv4 is there", f"four.example:{four.port}", True, prefer="ip6", dialogue=[{"expect": "^220 four"}]),
+    Case("IPv4 only", f"both.example:{four.port}", True, prefer="ip4", fallback=False, dialogue=[
+        {"expect": "^220 four"}]),
+    Case("IPv6 only", f"both.example:{six.port}", True, prefer="ip6", fallback=False, dialogue=[
+        {"expect": "^220 six"}]),
+    Case("no IPv6, IPv4 is there", f"four.example:{four.port}", True, prefer="ip6", dialogue=[
+        {"expect": "^220 four"}]),
     Case("no IPv6, and nothing else", f"four.example:{four.port}", False, prefer="ip6", fallback=False),
     Case("no IPv4, and nothing else", f"six.example:{six.port}", False, prefer="ip4", fallback=False),
     Case("the other address answers", f"both.example:{four.port}", False, prefer="ip6", differs={
@@ -282,7 +297,7 @@ CASES = [
     Case("no such name", "nowhere.example:80", False),
 ]
 
-# blackbox_exporter --------------------------------------------------------------------------------------------------------
+# blackbox_exporter --------------------------------------------------------------------------------------------------
 
 
 def start_blackbox():
@@ -300,8 +315,8 @@ def start_blackbox():
     process = subprocess.Popen(
         ["setpriv", "--pdeathsig=KILL", "--", "unshare", "--mount", "sh", "-c",
          'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"', "sh", resolv,
-         servers.program("prometheus-blackbox-exporter"), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}"],
-        stdout=log, stderr=log)
+         servers.program("prometheus-blackbox-exporter"), f"--config.file={config}",
+         f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
     processes.append(process)
     if not wait_for(lambda: harness.reachable(port) or process.poll() is not None, 20) or process.poll() is not None:
         raise servers.NotReady("blackbox_exporter: " + open(log.name).read())
@@ -315,14 +330,14 @@ def blackbox_facts(port, n, case, debug=False):
     if debug:
         return text
     metrics = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
-    version = [re.search('version="(.*?)"', name).group(1) for name in metrics if name.startswith("probe_tls_version_info{")]
+    version = re.search('^probe_tls_version_info{version="(.*?)"}', text, re.M)
     chain = float(metrics.get("probe_ssl_last_chain_expiry_timestamp_seconds", 0))
     return {
         "success": metrics["probe_success"] == "1",
         "ip_protocol": int(metrics["probe_ip_protocol"]),
         "dns": is_name(case) and float(metrics["probe_dns_lookup_time_seconds"]) > 0,
         "failed_due_to_regex": metrics["probe_failed_due_to_regex"] == "1",
-        "tls_version": version[0] if version else None,
+        "tls_version": version and version.group(1),
         "earliest_expiry": int(float(metrics.get("probe_ssl_earliest_cert_expiry", 0))),
         "last_chain_expiry": max(int(chain), 0),  # without a verified chain it is the year 1
     }
@@ -333,12 +348,12 @@ def is_name(case):
     return case.address[0].isalpha()
 
 
-# portbelld ----------------------------------------------------------------------------------------------------------------
+# portbelld ----------------------------------------------------------------------------------------------------------
 
 
 def first_end(chain):
-    return min((harness.datetime.datetime.fromisoformat(each["not_after"].replace("Z", "+00:00")).timestamp() for each in chain),
-               default=0)
+    return min((int(datetime.datetime.fromisoformat(each["not_after"].replace("Z", "+00:00")).timestamp())
+                for each in chain), default=0)
 
 
 def handshakes():
@@ -362,7 +377,7 @@ def portbell_facts(target, handshake):
     }
 
 
-# The comparison ---------------------------------------------------------------------------------------------------------
+# The comparison -----------------------------------------------------------------------------------------------------
 
 try:
     blackbox_port = start_blackbox()

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The facts of a handshake, field by field as openssl s_client -showcerts and openssl x509 tell them, of servers of many
-kinds: what was agreed on, and each certificate of the chain."""
+"""The facts of a handshake, field by field as openssl s_client -showcerts and openssl x509 tell them, of servers of
+many kinds: what was agreed on, and each certificate of the chain; by portbelld and by portbell probe."""
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 
@@ -30,7 +31,8 @@ def openssl(*words, text=None):
 
 CONF = os.path.join(work, "req.cnf")
 with open(CONF, "w") as f:
-    f.write("oid_section = own\n[own]\nown = 1.3.6.1.4.1.99999.1\n[req]\ndistinguished_name = none\n[none]\n[person]\nC = DE\nO = Example, Inc.\nCN = Somebody\n")
+    f.write("oid_section = own\n[own]\nown = 1.3.6.1.4.1.99999.1\n[req]\ndistinguished_name = none\n[none]\n"
+            "[person]\nC = DE\nO = Example, Inc.\nCN = Somebody\n")
 RSA = ("RSA", "-pkeyopt", "rsa_keygen_bits:2048")
 
 
@@ -38,8 +40,8 @@ def ec(curve):
     return "EC", "-pkeyopt", f"ec_paramgen_curve:{curve}", "-pkeyopt", "ec_param_enc:named_curve"
 
 
-def certificate(name, key=ec("P-256"), subject="/CN=localhost", names="DNS:localhost,IP:127.0.0.1", issuer=None, days=90,
-                options=(), extensions=()):
+def certificate(name, key=ec("P-256"), subject="/CN=localhost", names="DNS:localhost,IP:127.0.0.1", issuer=None,
+                days=90, options=(), extensions=()):
     """The files of a certificate and its key; signed by itself without an issuer, which is such a pair."""
     pem, key_file = (os.path.join(work, f"{name}.{end}") for end in ("pem", "key"))
     openssl("genpkey", "-algorithm", *key, "-out", key_file)
@@ -84,7 +86,7 @@ OWN = [
     dict(key=RSA, options=["-sha512", "-set_serial", "1"], days=12000),
     dict(subject="/CN=localhost/emailAddress=root@localhost", names="DNS:localhost,email:root@localhost"),
     dict(names="DNS:localhost,DNS:*.localhost,DNS:irc.localhost,IP:127.0.0.1,IP:::1"),
-    dict(key=("RSA", "-pkeyopt", "rsa_keygen_bits:3072"), options=["-set_serial", "0x80ffffffffffffffffffffffffffffff"]),
+    dict(key=("RSA", "-pkeyopt", "rsa_keygen_bits:3072"), options=["-set_serial", "0x80" + "ff" * 15]),
     dict(subject="/DC=org/DC=example/CN=localhost+serialNumber=4711", key=RSA),
     dict(options=["-set_serial", "0xabc"], days=1),
     dict(key=ec("P-521"), days=397),
@@ -114,8 +116,8 @@ class Tool(servers.Server):
 
 
 def s_server(certificate, *options):
-    return Tool([servers.program("openssl"), "s_server", "-accept", "127.0.0.1:PORT", "-cert", "CERT", "-cert_chain", "ABOVE",
-                 "-key", "KEY", "-www", "-cipher", "ALL:@SECLEVEL=0", *options], certificate)
+    return Tool([servers.program("openssl"), "s_server", "-accept", "127.0.0.1:PORT", "-cert", "CERT", "-cert_chain",
+                 "ABOVE", "-key", "KEY", "-www", "-cipher", "ALL:@SECLEVEL=0", *options], certificate)
 
 
 def gnutls(certificate, *options):
@@ -133,8 +135,9 @@ class Nginx(servers.Server):
 
     def configure(self, tls):
         blocks = "".join(
-            f"server {{ listen 127.0.0.1:{self.ports[name]} ssl http2; ssl_certificate {self.copy(pair[0], f'{n}.pem')}; "
-            f"ssl_certificate_key {self.copy(pair[1], f'{n}.key')}; {settings} location / {{ return 204; }} }}\n"
+            f"server {{ listen 127.0.0.1:{self.ports[name]} ssl http2; {settings} location / {{ return 204; }}\n"
+            f" ssl_certificate {self.copy(pair[0], f'{n}.pem')};"
+            f" ssl_certificate_key {self.copy(pair[1], f'{n}.key')}; }}\n"
             for n, (name, (pair, settings)) in enumerate(self.each.items()))
         folders = " ".join(f"{kind}_temp_path {self.directory};"
                            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -153,9 +156,16 @@ class Haproxy(servers.Server):
     def configure(self, tls):
         with open(self.pem) as pem, open(self.key) as key:
             self.write("both.pem", pem.read() + key.read())
-        self.write("haproxy.cfg", f"defaults\n  mode http\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\n"
-                   f"frontend tls\n  bind 127.0.0.1:{self.ports['tls']} ssl crt {self.path('both.pem')} alpn h2,http/1.1\n"
-                   "  http-request return status 204\n")
+        self.write("haproxy.cfg", f"""
+defaults
+  mode http
+  timeout client 5s
+  timeout connect 5s
+  timeout server 5s
+frontend tls
+  bind 127.0.0.1:{self.ports["tls"]} ssl crt {self.path("both.pem")} alpn h2,http/1.1
+  http-request return status 204
+""")
         return [servers.program("haproxy"), "-db", "-f", self.path("haproxy.cfg")]
 
     prove = Tool.prove
@@ -170,7 +180,8 @@ tools = {
     "gnutls, TLS 1.2, ALPN": gnutls(bundle("gnutls12", plain, root), "--disable-client-cert", "--priority",
                                     "NORMAL:-VERS-TLS1.3", "--alpn", "foo"),
     "gnutls asks for a certificate": gnutls(plain),
-    "haproxy": Haproxy(work, bundle("haproxy", certificate("haproxy", RSA, issuer=rsa_between), rsa_between), start=False),
+    "haproxy": Haproxy(work, bundle("haproxy", certificate("haproxy", RSA, issuer=rsa_between), rsa_between),
+                       start=False),
     "TLS 1.2": s_server(plain, "-tls1_2"),
     "TLS 1.3": s_server(plain, "-tls1_3", "-groups", "P-384"),
     "TLS 1.0": s_server(certificate("old", ("RSA", "-pkeyopt", "rsa_keygen_bits:1024"), options=["-sha1"]), "-tls1"),
@@ -183,15 +194,18 @@ tools = {
     "a long chain": s_server(bundle("long", certificate("top", issuer=tower[-1]), *reversed(tower))),
     "ten certificates": s_server(bundle("ten", certificate("ninth", issuer=tower[9]), *reversed(tower[1:10]))),
     "the order is wrong": s_server(bundle("mixed", certificate("lost", RSA, issuer=rsa_between), root, rsa_between)),
-    "wildcard": s_server(certificate("wildcard", subject="/CN=*.example", names="DNS:*.example,DNS:example", issuer=root)),
-    "addresses only": s_server(certificate("addresses", subject="/", names="IP:192.0.2.1,IP:2001:db8::1:0:0:2", issuer=root)),
+    "wildcard": s_server(certificate(
+        "wildcard", subject="/CN=*.example", names="DNS:*.example,DNS:example", issuer=root)),
+    "addresses only": s_server(certificate(
+        "addresses", subject="/", names="IP:192.0.2.1,IP:2001:db8::1:0:0:2", issuer=root)),
     "no alternative names": s_server(certificate("cn", names=None, issuer=root)),
     "a hundred names": s_server(certificate("names", names=many_names, issuer=root)),
     "names of all kinds": s_server(certificate(
         "kinds", issuer=root, names="DNS:xn--bcher-kva.example,email:a@b.example,URI:urn:ip:x,URI:spiffe://example/a,"
         "RID:1.2.840.113549,otherName:1.3.6.1.4.1.311.20.2.3;UTF8:someone,dirName:person")),
     "a name to be escaped": s_server(certificate(
-        "escaped", subject='/O=#1 \\"quoted\\" <a;b\\=c> \\\\ back, ltd. /OU= both ends /CN=Zoë ☃/UID=u\\/v', issuer=root)),
+        "escaped", issuer=root,
+        subject='/O=#1 \\"quoted\\" <a;b\\=c> \\\\ back, ltd. /OU= both ends /CN=Zoë ☃/UID=u\\/v')),
     "types of its own": s_server(certificate(
         "unknown", subject="/own=value/jurisdictionC=DE/businessCategory=Private/CN=localhost", issuer=root)),
     "RSA-PSS": s_server(certificate("pss", ("RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"))),
@@ -205,9 +219,11 @@ tools = {
 }
 nginx = Nginx({
     "nginx, RSA": (bundle("nginx-rsa", certificate("nginx-rsa", RSA, issuer=rsa_between), rsa_between), ""),
-    "nginx, EC": (bundle("nginx-ec", certificate("nginx-ec", ec("P-384"), issuer=ec_between, options=["-sha384"]), ec_between),
+    "nginx, EC": (bundle("nginx-ec", certificate(
+        "nginx-ec", ec("P-384"), issuer=ec_between, options=["-sha384"]), ec_between),
                   "ssl_protocols TLSv1.2; ssl_ecdh_curve secp384r1;"),
-    "nginx, Ed25519": (bundle("nginx-ed", certificate("nginx-ed", ("ED25519",), issuer=ed_between), ed_between, root), ""),
+    "nginx, Ed25519": (bundle("nginx-ed", certificate("nginx-ed", ("ED25519",), issuer=ed_between), ed_between, root),
+                       ""),
 })
 OFFERED = ["h2", "http/1.1", "foo"]  # where TLS comes first: exim takes only its own names
 
@@ -216,8 +232,9 @@ OFFERED = ["h2", "http/1.1", "foo"]  # where TLS comes first: exim takes only it
 STANDARD_NAMES = {line.split()[2]: line.split()[0]
                   for line in openssl("ciphers", "-stdname", "ALL:eNULL:@SECLEVEL=0").splitlines()}
 CURVES = {"prime256v1": "secp256r1", "X25519": "x25519", "X448": "x448"}
-NAME_TAGS = {"DNS": "DNS", "IP Address": "IP", "email": "email", "URI": "URI", "Registered ID": "RID", "DirName": "DirName",
-             "othername": "other"}
+NAME_TAGS = {"DNS": "DNS", "IP Address": "IP", "email": "email", "URI": "URI", "Registered ID": "RID",
+             "DirName": "DirName", "othername": "other"}
+VERSIONS = {"TLSv1.3": "TLS 1.3", "TLSv1.2": "TLS 1.2", "TLSv1.1": "TLS 1.1", "TLSv1": "TLS 1.0"}
 
 
 def one(pattern, text):
@@ -228,19 +245,20 @@ def one(pattern, text):
 def key_of(text):
     kind, bits = one(r"Public Key Algorithm: (\S+)", text), one(r"Public-Key: \((\d+) bit\)", text)
     curve = one(r"NIST CURVE: (\S+)", text) or one(r"ASN1 OID: (\S+)", text)
-    return {"rsaEncryption": f"RSA {bits}", "rsassaPss": f"RSA-PSS {bits}", "id-ecPublicKey": f"EC {curve}", "ED25519": "Ed25519",
-            "ED448": "Ed448"}[kind], int(bits or {"ED25519": 256, "ED448": 456}[kind])
+    words = {"rsaEncryption": f"RSA {bits}", "rsassaPss": f"RSA-PSS {bits}", "id-ecPublicKey": f"EC {curve}",
+             "ED25519": "Ed25519", "ED448": "Ed448"}
+    return words[kind], int(bits or {"ED25519": 256, "ED448": 456}[kind])
 
 
 def alternative_names(pem):
-    """As ours are written. Of a directory's name and of what only its kind is shown of, openssl has a form of its own."""
+    """As ours are written. For a directory's name, and where only the kind is shown, openssl has a form of its own."""
     line = one(r"Subject Alternative Name:.*\n\s*(.*)", openssl("x509", "-noout", "-ext", "subjectAltName", text=pem))
     found = []
     for part in re.split(", (?=(?:%s):)" % "|".join(NAME_TAGS), line.strip()) if line else []:
         tag, value = part.split(":", 1)
         if tag == "IP Address":
-            value = servers.socket.inet_ntop(*((servers.socket.AF_INET6, servers.socket.inet_pton(
-                servers.socket.AF_INET6, value)) if ":" in value else (servers.socket.AF_INET, servers.socket.inet_aton(value))))
+            family = socket.AF_INET6 if ":" in value else socket.AF_INET
+            value = socket.inet_ntop(family, socket.inet_pton(family, value))
         if tag == "DirName":  # "/C=DE/O=Example, Inc."
             value = ",".join(reversed(value[1:].replace(",", "\\,").split("/")))
         found.append("other" if tag == "othername" else f"{NAME_TAGS[tag]}:{value}")
@@ -254,13 +272,14 @@ def small_hex(name):
 
 def certificate_facts(pem):
     fields = dict(line.split("=", 1) for line in openssl(
-        "x509", "-noout", "-subject", "-issuer", "-serial", "-dates", "-fingerprint", "-sha256", "-dateopt", "iso_8601", "-nameopt",
-        "RFC2253", "-nameopt", "utf8", "-nameopt", "-esc_msb", text=pem).splitlines())
+        "x509", "-noout", "-subject", "-issuer", "-serial", "-dates", "-fingerprint", "-sha256", "-dateopt", "iso_8601",
+        "-nameopt", "RFC2253", "-nameopt", "utf8", "-nameopt", "-esc_msb", text=pem).splitlines())
     text = openssl("x509", "-noout", "-text", text=pem)
     key, bits = key_of(text)
     names = alternative_names(pem)
     return {
-        "subject": small_hex(fields["subject"]), "issuer": small_hex(fields["issuer"]), "serial": fields["serial"].lower(),
+        "subject": small_hex(fields["subject"]), "issuer": small_hex(fields["issuer"]),
+        "serial": fields["serial"].lower(),
         "sans": names[:NAMES_SHOWN], "san_total": len(names),
         "not_before": fields["notBefore"].replace(" ", "T"), "not_after": fields["notAfter"].replace(" ", "T"),
         "key": key, "key_bits": bits, "signature": one(r"Signature Algorithm: (\S+)", text),
@@ -286,13 +305,14 @@ def openssl_facts(port, starttls):
         words += ["-xmpphost", "localhost"]
     done = subprocess.run(["openssl", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
     said = done.stdout.decode(errors="replace")
-    version, cipher = re.search(r"^New, .*, Cipher is (\S+)$", said, re.M), one(r"^New, .*, Cipher is (\S+)$", said)
-    version = one(r"^\s+Protocol\s*: (\S+)$", said) or one(r"^New, (\S+), ", said)
-    version = {"TLSv1.3": "TLS 1.3", "TLSv1.2": "TLS 1.2", "TLSv1.1": "TLS 1.1", "TLSv1": "TLS 1.0"}.get(version, version)
+    cipher = one(r"^New, .*, Cipher is (\S+)$", said)
+    # Below TLS 1.3 the line of the cipher has the version in which that was made.
+    version = VERSIONS.get(one(r"^\s+Protocol\s*: (\S+)$", said) or one(r"^New, (\S+), ", said))
     chain = re.findall("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", said, re.S)
     return {
         "version": version, "cipher": STANDARD_NAMES.get(cipher, cipher), "group": group_of(said, version),
-        "alpn": one(r"^ALPN protocol: (.*)$", said), "client_certificate_asked": "Requested Signature Algorithms:" in said,
+        "alpn": one(r"^ALPN protocol: (.*)$", said),
+        "client_certificate_asked": "Requested Signature Algorithms:" in said,
         "chain_total": len(chain), "chain": [certificate_facts(pem) for pem in chain[:CHAIN_SHOWN]],
     }
 
@@ -319,8 +339,7 @@ def probe_facts(port, starttls):
         probe = json.loads(done.stdout)
     except ValueError:
         return {"failed": f"{done.returncode}: {done.stdout}{done.stderr}"}
-    chain = [{**each, "san_total": each["san_count"]} for each in probe["certificates"]]
-    return {**probe["tls"], "chain": chain, "chain_total": probe["certificate_count"]}
+    return {**probe["tls"], "chain": probe["certificates"], "chain_total": probe["certificates_total"]}
 
 
 def differences(own, theirs, where=""):
@@ -339,8 +358,7 @@ def differences(own, theirs, where=""):
 
 try:
     servers.start_all([nginx, *tools.values()])
-    running = servers.one_of_each(
-        work, lambda n: certificate(f"own{n}", issuer=root, **{"names": "DNS:localhost,IP:127.0.0.1", **OWN[n]}), root[0])
+    running = servers.one_of_each(work, lambda n: certificate(f"own{n}", issuer=root, **OWN[n]), root[0])
 except servers.NotReady as trouble:
     ok(False, "the servers start", trouble)
     harness.finish()
@@ -365,7 +383,7 @@ seen = portbell_facts()
 ok(len(watched) >= 20, f"{len(watched)} servers")
 for name, (port, starttls) in watched.items():
     theirs = openssl_facts(port, starttls)
-    found = differences(seen[name], theirs) if name in seen else ["no facts", daemon.target(name)["last_probe"], theirs]
+    found = differences(seen[name], theirs) if name in seen else ["no facts", daemon.target(name), theirs]
     printed = [{key: value for key, value in each.items() if key not in NOT_PRINTED} for each in theirs["chain"]]
     found += differences(probe_facts(port, starttls), {**theirs, "chain": printed}, "portbell probe: ")
     ok(not found and theirs["chain"], f"{name}: as openssl says", "\n".join(map(str, found)))

@@ -77,10 +77,18 @@ def wait_for(what, seconds=30, every=0.05):
     return None
 
 
+given_ports = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that nobody has, nor was given before: whoever asks may take a while to listen on it."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in given_ports:
+            given_ports.add(port)
+            return port
 
 
 # Certificates ---------------------------------------------------------------------------------------------------------
@@ -227,8 +235,8 @@ class SlowTls:
 
 
 class Dns:
-    """Answers A and AAAA questions from a table, and says NXDOMAIN to all others. A name has one address or a list of them;
-    an "address" may be SERVFAIL or SILENT."""
+    """Answers A and AAAA questions from a table, and says NXDOMAIN to all others. A name has one address or a list of
+    them; an "address" may be SERVFAIL or SILENT."""
 
     def __init__(self, names, port=0):
         self.names = names
@@ -251,8 +259,10 @@ class Dns:
             if found == "SILENT":
                 continue
             code = 3 if name not in self.names else 2 if found == "SERVFAIL" else 0
+            if isinstance(found, str):
+                found = [] if code else [found]
             answers = []
-            for address in [found] if isinstance(found, str) and code == 0 else found if code == 0 else []:
+            for address in found:
                 data = ipaddress.ip_address(address).packed
                 if kind == (1 if len(data) == 4 else 28):
                     answers.append(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 5, len(data)) + data)
