@@ -108,6 +108,41 @@ START_TEST(a_stranger_names_himself)
 }
 END_TEST
 
+static void add_part(X509 *x509, const char *type, const void *value, int bytes)
+{
+	ck_assert_int_eq(X509_NAME_add_entry_by_txt(X509_get_subject_name(x509), type, V_ASN1_UTF8STRING, value, bytes,
+						    -1, 0), 1);
+}
+
+static void name_by_number(X509 *x509)
+{
+	add_part(x509, "1.3.6.1.4.1.99999.1", "own", 3);
+}
+
+static void name_by_much(X509 *x509)
+{
+	add_part(x509, "1.3.6.1.4.1.99999.1", sixty_four_kilobytes, sizeof(sixty_four_kilobytes));
+}
+
+/* RFC 4514 section 2.4: "#" and the hex of all of the DER. */
+START_TEST(a_type_without_a_name_shows_its_bytes)
+{
+	const struct cert_plan plan = { .cn = "x", .not_before_unix_s = noon, .not_after_unix_s = noon + day,
+					.finish = _i == 0 ? name_by_number : name_by_much };
+	AUTO(made) struct made made = make_cert(&plan);
+	AUTO(facts) struct tls_facts *facts = facts_of(&made);
+	const char *subject = facts->chain[0].subject;
+
+	if (_i == 0) {
+		ck_assert_str_eq(subject, "1.3.6.1.4.1.99999.1=#0c036f776e,CN=x,O=Example");
+		return;
+	}
+	ck_assert_msg(str_starts(subject, "1.3.6.1.4.1.99999.1=#0c830100007878"), "%s", subject);
+	ck_assert_uint_eq(strlen(subject), FACT_TEXT_BYTES + 3);
+	ck_assert_str_eq(subject + FACT_TEXT_BYTES, "...");
+}
+END_TEST
+
 static void add_evil_sans(X509 *x509)
 {
 	GENERAL_NAMES *names = GENERAL_NAMES_new();
@@ -420,6 +455,7 @@ int main(void)
 
 	tcase_add_test(tcase, an_ordinary_certificate);
 	tcase_add_loop_test(tcase, a_stranger_names_himself, 0, ROWS(subject_rows));
+	tcase_add_loop_test(tcase, a_type_without_a_name_shows_its_bytes, 0, 2);
 	tcase_add_test(tcase, three_hundred_names_are_capped);
 	tcase_add_loop_test(tcase, dates_of_all_centuries, 0, ROWS(date_rows));
 	tcase_add_test(tcase, a_date_nobody_can_read_has_passed);

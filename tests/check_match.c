@@ -86,6 +86,7 @@ START_TEST(bad_words)
 		{ "label.=web", "a label is matched by its name: label.NAME" },
 		{ "group=", "group: a value is missing" },
 		{ "group=web,", "group: a value is missing" },
+		{ "label.\n=", "label.\\x0a: a value is missing" },
 		{ "", "target: a value is missing" },
 	};
 

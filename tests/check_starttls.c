@@ -339,6 +339,8 @@ static const struct dialogue streams[] = {
 	{ "xmpp with another's", STARTTLS_XMPP, { S(OPEN "<stream:features><starttls/><x><starttls " NS "/></x>"
 	  "<starttls xmlns='x'/></stream:features>") }, S(HEADER("client")), NOT_OFFERED,
 	  "features: no starttls among: starttls x starttls" },
+	{ "xmpp, but TLS from the first byte", STARTTLS_XMPP, { S("\x15\x03\x03\0\2\2\x28") }, S(HEADER("client")), STRANGE,
+	  "stream: the server speaks TLS from the first byte: tls without starttls?" },
 	{ "xmpp of old times", STARTTLS_XMPP, { S("<stream:stream id='1'>") }, S(HEADER("client")), NOT_OFFERED,
 	  "stream: a stream without a version" },
 	{ "xmpp for others", STARTTLS_XMPP,
@@ -475,6 +477,10 @@ static const struct dialogue packets[] = {
 
 	/* postgres */
 	{ "postgres", STARTTLS_POSTGRES, { S("S") }, S(SSL_REQUEST), AHEAD },
+	{ "postgres, but TLS from the first byte", STARTTLS_POSTGRES, { S("\x15\x03\x03\0\2\2\x28") }, S(SSL_REQUEST),
+	  STRANGE, "SSLRequest: the server speaks TLS from the first byte: tls without starttls?" },
+	{ "postgres, not TLS and not postgres", STARTTLS_POSTGRES, { S("\x15\x04") }, S(SSL_REQUEST), STRANGE,
+	  "SSLRequest: not PostgreSQL: \\x15" },
 	{ "postgres without it", STARTTLS_POSTGRES, { S("N") }, S(SSL_REQUEST), NOT_OFFERED, "SSLRequest: N" },
 	{ "postgres is full", STARTTLS_POSTGRES, { S("E\0\0\0\x20SFATAL\0VFATAL\0C53300\0Mfull\0\0") },
 	  S(SSL_REQUEST), REFUSED, "SSLRequest: FATAL 53300 full" },

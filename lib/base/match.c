@@ -7,6 +7,8 @@
 #include "lib/base/str.h"
 #include "lib/base/words.h"
 
+enum { WORD_SHOWN_BYTES = 80 };
+
 static const char *const key_names[MATCH_KEY_COUNT] = {
 	[MATCH_TARGET] = "target", [MATCH_GROUP] = "group", [MATCH_CHECK] = "check", [MATCH_LEVEL] = "level",
 	[MATCH_REASON] = "reason", [MATCH_EVENT] = "event", [MATCH_LOCATION] = "location", [MATCH_LABEL] = "label",
@@ -156,7 +158,7 @@ static const struct vocabulary vocabularies[MATCH_KEY_COUNT] = {
 
 static bool unknown(struct error *err, const char *what, const char *word, const char *const *words)
 {
-	AUTO(string) char *clean = str_clean(word, strlen(word), 80);
+	AUTO(string) char *clean = str_clean(word, strlen(word), WORD_SHOWN_BYTES);
 	const char *nearest = str_nearest(word, words);
 
 	if (nearest == NULL)
@@ -226,8 +228,11 @@ bool match_add(struct match *match, const char *key, const char *glob, struct er
 
 	if (!key_parse(key, &parsed, &label, err))
 		return false;
-	if (glob[0] == '\0')
-		return error_set(err, "%s: a value is missing", key);
+	if (glob[0] == '\0') {
+		AUTO(string) char *clean = str_clean(key, strlen(key), WORD_SHOWN_BYTES);
+
+		return error_set(err, "%s: a value is missing", clean);
+	}
 	if (!word_exists(parsed, glob, err))
 		return false;
 	term = term_for(match, parsed, label);

@@ -196,6 +196,19 @@ static void add_value(struct str *str, const ASN1_STRING *value)
 	OPENSSL_free(utf8);
 }
 
+/* RFC 4514 section 2.4: what has no name but its number is "#" and the hex of the DER. */
+static void add_hex(struct str *str, ASN1_STRING *value)
+{
+	const ASN1_TYPE any = { .type = ASN1_STRING_type(value), .value = { .asn1_string = value } };
+	unsigned char *der = NULL;
+	const int bytes = i2d_ASN1_TYPE(&any, &der);
+
+	str_add_char(str, '#');
+	for (int i = 0; i < bytes && i < FACT_TEXT_BYTES; i++)
+		str_addf(str, "%02x", der[i]);
+	OPENSSL_free(der);
+}
+
 /* RFC 4514: the last part first, parts of one RDN joined by a plus. */
 static char *name_text(const X509_NAME *name)
 {
@@ -211,7 +224,10 @@ static char *name_text(const X509_NAME *name)
 		set = X509_NAME_ENTRY_set(entry);
 		add_object(&raw, X509_NAME_ENTRY_get_object(entry));
 		str_add_char(&raw, '=');
-		add_value(&raw, X509_NAME_ENTRY_get_data(entry));
+		if (OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry)) != NID_undef)
+			add_value(&raw, X509_NAME_ENTRY_get_data(entry));
+		else
+			add_hex(&raw, X509_NAME_ENTRY_get_data(entry));
 	}
 	text = str_clean(raw.data, raw.bytes, FACT_TEXT_BYTES);
 	str_done(&raw);

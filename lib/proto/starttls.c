@@ -309,23 +309,45 @@ static void take(struct starttls_talk *starttls, const char *data, size_t bytes)
 }
 
 /* A record of a handshake or an alert (RFC 8446 5.1): its TLS begins with the first byte. */
-static bool is_tls(struct starttls_talk *starttls, const char *data, size_t bytes)
+static bool is_tls(const char first[2])
 {
-	for (size_t i = starttls->taken; i < sizeof(starttls->first) && i - starttls->taken < bytes; i++)
-		starttls->first[i] = data[i - starttls->taken];
-	return starttls->taken < sizeof(starttls->first) && starttls->taken + bytes >= sizeof(starttls->first) &&
-	       (starttls->first[0] == 0x15 || starttls->first[0] == 0x16) && starttls->first[1] == 0x03;
+	return (first[0] == 0x15 || first[0] == 0x16) && first[1] == 0x03;
+}
+
+/* Whether the second byte decides: a protocol that does not take the first one must not be asked before. */
+static bool may_be_tls(struct starttls_talk *starttls, const char *data, size_t bytes)
+{
+	const char alone[2] = { data[0], 0x03 };
+
+	if (starttls->taken > 0 || bytes > 1 || !is_tls(alone))
+		return false;
+	starttls->first = data[0];
+	starttls->first_is_held = true;
+	starttls->taken = 1;
+	return true;
+}
+
+/* Of the first two bytes, in one piece or two. */
+static bool begins_tls(const struct starttls_talk *starttls, const char *data, size_t bytes)
+{
+	if (starttls->first_is_held)
+		return data[0] == 0x03;
+	return starttls->taken == 0 && bytes >= 2 && is_tls(data);
 }
 
 enum starttls_next starttls_input(struct starttls_talk *starttls, const void *data, size_t bytes)
 {
 	size_t room = STARTTLS_BYTES_MAX - starttls->taken;
 
-	if (starttls->next == STARTTLS_BROKEN || bytes == 0)
+	if (starttls->next == STARTTLS_BROKEN || bytes == 0 || may_be_tls(starttls, data, bytes))
 		return starttls->next;
-	if (is_tls(starttls, data, bytes)) {
+	if (begins_tls(starttls, data, bytes)) {
 		starttls_broken(starttls, "the server speaks TLS from the first byte: tls without starttls?");
 		return starttls->next;
+	}
+	if (starttls->first_is_held) {
+		starttls->first_is_held = false;
+		take(starttls, &starttls->first, 1);
 	}
 	starttls->taken += bytes < room ? bytes : room;
 	take(starttls, data, bytes < room ? bytes : room);

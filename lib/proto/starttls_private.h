@@ -51,7 +51,8 @@ struct starttls_talk {
 	void *own;             /* the protocol's */
 
 	size_t taken;    /* in all */
-	char first[2];           /* bytes of the peer */
+	char first;      /* byte of the peer, while it takes the second to tell whether it speaks TLS */
+	bool first_is_held;
 	struct str held; /* what has come of a line or a packet */
 	size_t literal;  /* bytes of it that are still to come */
 	size_t wanted;   /* bytes of a packet */

@@ -77,10 +77,18 @@ def wait_for(what, seconds=30, every=0.05):
     return None
 
 
+given_ports = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that nobody has, nor was given before: whoever asks may take a while to listen on it."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in given_ports:
+            given_ports.add(port)
+            return port
 
 
 # Certificates ---------------------------------------------------------------------------------------------------------
@@ -230,13 +238,13 @@ class SlowTls:
 
 
 class Dns:
-    """Answers A questions from a table, and says NXDOMAIN to all others. A name has an address, a list of them, or
-    SERVFAIL or SILENT."""
+    """Answers A and AAAA questions from a table, and says NXDOMAIN to all others. A name has one address or a list of
+    them; an "address" may be SERVFAIL or SILENT."""
 
-    def __init__(self, names):
+    def __init__(self, names, port=0):
         self.names = names
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind(("127.0.0.1", port))
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -250,20 +258,19 @@ class Dns:
             kind = struct.unpack("!H", query[at + 1:at + 3])[0]
             question = query[12:at + 5]
             name = ".".join(labels).lower()
-            answer, count, code = b"", 0, 0
-            if name not in self.names:
-                code = 3
-            elif self.names[name] == "SILENT":
+            found = self.names.get(name, [])
+            if found == "SILENT":
                 continue
-            elif self.names[name] == "SERVFAIL":
-                code = 2
-            elif kind == 1:
-                addresses = self.names[name] if isinstance(self.names[name], list) else [self.names[name]]
-                count = len(addresses)
-                answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + ipaddress.ip_address(each).packed
-                                  for each in addresses)
-            head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, count, 0, 0)
-            self.socket.sendto(head + question + answer, peer)
+            code = 3 if name not in self.names else 2 if found == "SERVFAIL" else 0
+            if isinstance(found, str):
+                found = [] if code else [found]
+            answers = []
+            for address in found:
+                data = ipaddress.ip_address(address).packed
+                if kind == (1 if len(data) == 4 else 28):
+                    answers.append(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 5, len(data)) + data)
+            head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(answers), 0, 0)
+            self.socket.sendto(head + question + b"".join(answers), peer)
 
 
 # Receivers ------------------------------------------------------------------------------------------------------------
