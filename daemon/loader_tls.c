@@ -178,6 +178,8 @@ bool loader_tls_plan(struct generation *generation, struct tls_domain *const *do
 		.pin_count = target->pin_count,
 		.issuer = pattern_of(generation, target->issuer),
 		.staple = target->rules.certificate && target->revocation == REVOCATION_STAPLE,
+		.inquiry = target->rules.certificate &&
+			   (target->revocation == REVOCATION_CRL || target->revocation == REVOCATION_OCSP),
 	};
 	if (target->rules.tls_required)
 		plan->wish.require = (struct tls_requirement){

@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <openssl/ocsp.h>
-
 #include "lib/base/clock.h"
 #include "lib/base/words.h"
+#include "tests/make_revocation.h"
 #include "tests/tls_world.h"
 
 enum { LARGE = 1000000 };
@@ -241,53 +240,13 @@ static const struct crl_row crl_rows[] = {
 	  "the list has entries of a kind that is not supported (indirect)" },
 };
 
-static void crl_add(X509_CRL *crl, const ASN1_INTEGER *serial, int why, bool critical)
-{
-	X509_REVOKED *revoked = X509_REVOKED_new();
-	ASN1_TIME *at = ASN1_TIME_set(NULL, noon - 3600);
-
-	X509_REVOKED_set_serialNumber(revoked, (ASN1_INTEGER *)serial);
-	X509_REVOKED_set_revocationDate(revoked, at);
-	if (why >= 0) {
-		ASN1_ENUMERATED *code = ASN1_ENUMERATED_new();
-
-		ASN1_ENUMERATED_set(code, why);
-		ck_assert_int_eq(X509_REVOKED_add1_ext_i2d(revoked, NID_crl_reason, code, 0, 0), 1);
-		ASN1_ENUMERATED_free(code);
-	}
-	if (critical) {
-		GENERAL_NAMES *names = GENERAL_NAMES_new();
-
-		ck_assert_int_eq(X509_REVOKED_add1_ext_i2d(revoked, NID_certificate_issuer, names, 1, 0), 1);
-		GENERAL_NAMES_free(names);
-	}
-	ck_assert_int_eq(X509_CRL_add0_revoked(crl, revoked), 1);
-	ASN1_TIME_free(at);
-}
-
 static void crl_add_number(X509_CRL *crl, int64_t number, bool critical)
 {
 	ASN1_INTEGER *serial = ASN1_INTEGER_new();
 
 	ASN1_INTEGER_set_int64(serial, number);
-	crl_add(crl, serial, -1, critical);
+	crl_add(crl, serial, noon - 3600, -1, critical);
 	ASN1_INTEGER_free(serial);
-}
-
-static X509_CRL *crl_begin(const struct made *issuer, int64_t from_unix_s, int64_t until_unix_s)
-{
-	X509_CRL *crl = X509_CRL_new();
-	ASN1_TIME *from = ASN1_TIME_set(NULL, from_unix_s);
-	ASN1_TIME *until = until_unix_s != 0 ? ASN1_TIME_set(NULL, until_unix_s) : NULL;
-
-	X509_CRL_set_version(crl, X509_CRL_VERSION_2);
-	X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->x509));
-	X509_CRL_set1_lastUpdate(crl, from);
-	if (until != NULL)
-		X509_CRL_set1_nextUpdate(crl, until);
-	ASN1_TIME_free(from);
-	ASN1_TIME_free(until);
-	return crl;
 }
 
 /* OpenSSL's configuration needs a section for a relative name, and has no way to write one for a CRL without a file. */
@@ -335,20 +294,6 @@ static void crl_add_extensions(X509_CRL *crl, const struct crl_row *row)
 	}
 }
 
-/* Signs and encodes it; the caller: OPENSSL_free(). */
-static int crl_end(X509_CRL *crl, const struct made *signer, uint8_t **der)
-{
-	int bytes;
-
-	*der = NULL;
-	X509_CRL_sort(crl);
-	ck_assert_int_gt(X509_CRL_sign(crl, signer->key, EVP_sha256()), 0);
-	bytes = i2d_X509_CRL(crl, der);
-	ck_assert_int_gt(bytes, 0);
-	X509_CRL_free(crl);
-	return bytes;
-}
-
 static int make_crl(const struct scene *scene, const struct crl_row *row, uint8_t **der)
 {
 	const struct world *world = &scene->world;
@@ -359,7 +304,7 @@ static int make_crl(const struct scene *scene, const struct crl_row *row, uint8_
 	for (int64_t i = -3; i < 3; i++)
 		crl_add_number(crl, i * INT64_C(1000000007), row->entry_critical && i == 2);
 	if (row->lists_leaf)
-		crl_add(crl, X509_get0_serialNumber(scene->leaf.x509), row->reason, false);
+		crl_add(crl, X509_get0_serialNumber(scene->leaf.x509), noon - 3600, row->reason, false);
 	crl_add_extensions(crl, row);
 	return crl_end(crl, signer, der);
 }
@@ -540,7 +485,7 @@ static uint8_t *make_large(const struct made *issuer, const ASN1_INTEGER *serial
 	long length;
 	int tag, class;
 
-	crl_add(small, serial, -1, false);
+	crl_add(small, serial, noon - 3600, -1, false);
 	small_bytes = crl_end(small, issuer, &der);
 	/* The tbsCertList's inside, of which the only entry is the last thing. */
 	tbs_at = der;
@@ -645,28 +590,6 @@ END_TEST
 
 /* ---- OCSP: the staple's judgement (tests/check_tls_verdict.c), without a handshake ---- */
 
-static int make_response(const struct scene *scene, const struct made *signer, int status, int64_t until_s, uint8_t **der)
-{
-	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
-	OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), scene->leaf.x509, scene->world.between.x509);
-	ASN1_TIME *from = ASN1_TIME_set(NULL, noon - 60);
-	ASN1_TIME *until = until_s != 0 ? ASN1_TIME_set(NULL, noon + until_s) : NULL;
-	OCSP_RESPONSE *response;
-	int bytes;
-
-	ck_assert_ptr_nonnull(OCSP_basic_add1_status(basic, id, status, OCSP_REVOKED_STATUS_SUPERSEDED, from, from, until));
-	ck_assert_int_eq(OCSP_basic_sign(basic, signer->x509, signer->key, EVP_sha256(), NULL, 0), 1);
-	response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
-	*der = NULL;
-	bytes = i2d_OCSP_RESPONSE(response, der);
-	OCSP_RESPONSE_free(response);
-	OCSP_BASICRESP_free(basic);
-	OCSP_CERTID_free(id);
-	ASN1_TIME_free(from);
-	ASN1_TIME_free(until);
-	return bytes;
-}
-
 static const struct {
 	const char *says;
 	bool stranger;
@@ -698,7 +621,8 @@ START_TEST(response)
 
 	scene_init(&scene);
 	const struct made *signer = ocsp_rows[_i].stranger ? &scene.world.stranger : &scene.world.between;
-	const int bytes = make_response(&scene, signer, ocsp_rows[_i].status, ocsp_rows[_i].until_s, &der);
+	const int bytes = ocsp_make(&scene.leaf, &scene.world.between, signer, ocsp_rows[_i].status, noon - 60,
+				    ocsp_rows[_i].until_s != 0 ? noon + ocsp_rows[_i].until_s : 0, &der);
 
 	ocsp_judge(der, (size_t)bytes, scene.facts->inquiry, "the OCSP response", 3600, noon + ocsp_rows[_i].now_s, &verdict,
 		   &text);

@@ -370,7 +370,7 @@ static bool find_issuer(struct crl *crl, const struct parts *parts, const struct
 static bool read_list(struct crl *crl, struct reader reader, const struct crl_issuer *issuers, size_t issuer_count,
 		      struct error *err)
 {
-	struct element whole, inner, version, from, until, entries = { 0 }, extensions;
+	struct element whole, inner, version, from, until, entries, extensions;
 	struct parts parts;
 	bool ended;
 
@@ -394,7 +394,8 @@ static bool read_list(struct crl *crl, struct reader reader, const struct crl_is
 		return false;
 	if (!ended)
 		return error_set(err, "the list does not say how long it holds");
-	next_of(&reader, TAG_SEQUENCE, &entries);
+	if (!next_of(&reader, TAG_SEQUENCE, &entries))
+		entries = (struct element){ .data = reader.at };
 	if (next_of(&reader, TAG_EXTENSIONS, &extensions) && !read_extensions(crl, &extensions, err))
 		return false;
 	if (reader.at != reader.end)
