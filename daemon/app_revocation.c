@@ -19,13 +19,16 @@ static bool is_about(const struct tls_facts *facts, const uint8_t *fingerprint)
 	       memcmp(facts->chain[0].fingerprint, fingerprint, FINGERPRINT_BYTES) == 0;
 }
 
-/* False: nobody has answered yet. The facts get the words. */
-static bool look_up(struct app *app, const struct target_config *config, struct tls_facts *facts, enum reason *reason)
+/* False: nobody has answered yet, or only that it cannot be known, which takes back no revocation. The facts get the
+ * words. */
+static bool look_up(struct app *app, const struct target_config *config, struct tls_facts *facts, enum reason known,
+		    enum reason *reason)
 {
 	AUTO(str) struct str text = { 0 };
 
 	if (!inquirer_judge(app->inquirer, facts->inquiry, config->revocation, config->revocation_private,
-			    KEPT_INTERVALS * config->interval_ms + KEPT_MS, reason, &text))
+			    KEPT_INTERVALS * config->interval_ms + KEPT_MS, reason, &text) ||
+	    (*reason == REASON_CERT_REVOCATION_UNKNOWN && known == REASON_CERT_REVOKED))
 		return false;
 	free(facts->revocation_text);
 	facts->revocation_text = str_take(&text);
@@ -44,7 +47,7 @@ bool app_look_up_revocation(struct app *app, struct target *target, struct resul
 
 	/* Until somebody answers it is as it was: perhaps before a restart. */
 	if (!is_about(facts, certificate->fingerprint) ||
-	    !look_up(app, target->watched.config, facts, &certificate->revocation))
+	    !look_up(app, target->watched.config, facts, known, &certificate->revocation))
 		certificate->revocation = known;
 	return seen != NULL && certificate->revocation != known;
 }
@@ -56,12 +59,13 @@ static void judge_anew(struct app *app, struct target *target)
 	enum reason reason;
 
 	if (!is_asked(watched->config) || watched->config->paused || watched->facts == NULL ||
-	    watched->facts->inquiry == NULL || watched->facts->chain_count == 0 ||
-	    !look_up(app, watched->config, watched->facts, &reason))
+	    watched->facts->inquiry == NULL || watched->facts->chain_count == 0)
 		return;
 	const uint8_t *fingerprint = watched->facts->chain[0].fingerprint;
+	const struct seen_certificate *seen = standing_certificate(&watched->standing, fingerprint);
 
-	if (!evaluator_set_revocation(&watched->config->rules, &watched->standing, fingerprint, reason, clock_unix_us(),
+	if (seen == NULL || !look_up(app, watched->config, watched->facts, seen->certificate.revocation, &reason) ||
+	    !evaluator_set_revocation(&watched->config->rules, &watched->standing, fingerprint, reason, clock_unix_us(),
 				      &changes))
 		return;
 	app_take_changes(app, target, &changes);

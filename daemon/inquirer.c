@@ -261,8 +261,7 @@ static void source_idle(struct source *source)
 	inquirer->fetch_count--;
 	inquirer->news = true;
 	set_due(source);
-	if (source->failure != NULL)
-		log_debug("revocation: %s: %s", source->url, source->failure);
+	log_debug("revocation: %s: %s", source->url, source->failure != NULL ? source->failure : "answered");
 }
 
 static void fetch_failed(struct source *source, const char *text)
