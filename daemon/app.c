@@ -35,28 +35,38 @@ static void store_level(struct app *app, const struct target *target, const stru
 						   });
 }
 
-static void store_certificates(struct app *app, const struct target *target, const struct changes *changes)
+void app_store_certificate(struct app *app, const struct target *target, const struct seen_certificate *seen)
 {
-	char *name = target->watched.config->name;
-
-	for (size_t i = 0; i < changes->dropped_count; i++)
-		store_drop_certificate(ledger_batch(app->ledger), name, changes->dropped[i]);
-	if (changes->added == NULL)
-		return;
+	const struct certificate *certificate = &seen->certificate;
 	const struct tls_facts *facts = target->watched.facts;
-	AUTO(string) char *text = facts != NULL ? view_certificate(facts, changes->added) : NULL;
+	AUTO(string) char *text = facts != NULL ? view_certificate(facts, certificate) : NULL;
 	struct certificate_row row = {
-		.target = name,
-		.first_seen_unix_us = target->watched.last.started_unix_us,
-		.not_before_unix_s = changes->added->not_before_unix_s,
-		.not_after_unix_s = changes->added->not_after_unix_s,
-		.chain_not_after_unix_s = changes->added->chain_not_after_unix_s,
-		.verdict = changes->added->verdict,
+		.target = target->watched.config->name,
+		.first_seen_unix_us = seen->first_seen_unix_us,
+		.not_before_unix_s = certificate->not_before_unix_s,
+		.not_after_unix_s = certificate->not_after_unix_s,
+		.chain_not_after_unix_s = certificate->chain_not_after_unix_s,
+		.verdict = certificate->verdict,
 		.facts = text,
 	};
 
-	memcpy(row.fingerprint, changes->added->fingerprint, FINGERPRINT_BYTES);
+	memcpy(row.fingerprint, certificate->fingerprint, FINGERPRINT_BYTES);
 	store_put_certificate(ledger_batch(app->ledger), &row);
+}
+
+/* What came into the set, left it, or is known to be revoked since. */
+static void store_certificates(struct app *app, const struct target *target, const struct changes *changes,
+			       bool revocation_changed)
+{
+	for (size_t i = 0; i < changes->dropped_count; i++)
+		store_drop_certificate(ledger_batch(app->ledger), target->watched.config->name, changes->dropped[i]);
+	if (changes->added == NULL && revocation_changed)
+		app_store_certificate(app, target,
+				      standing_certificate(&target->watched.standing,
+							   target->watched.last.certificate.fingerprint));
+	if (changes->added != NULL)
+		app_store_certificate(app, target,
+				      standing_certificate(&target->watched.standing, changes->added->fingerprint));
 }
 
 static void set_pace(struct app *app, struct target *target)
@@ -83,6 +93,15 @@ static void log_first_verdict(const struct watched *watched)
 	log_debug("%s: ok, reached %s in %s", watched->config->name, address, took.data);
 }
 
+void app_take_changes(struct app *app, struct target *target, const struct changes *changes)
+{
+	for (size_t i = 0; i < changes->count; i++) {
+		if (!changes->list[i].quiet)
+			store_level(app, target, &changes->list[i]);
+		ledger_change(app->ledger, target->watched.config->name, &changes->list[i]);
+	}
+}
+
 static void on_result(struct app *app, struct result *result)
 {
 	struct target *target = board_find_id(&app->board, result->target_id);
@@ -91,6 +110,7 @@ static void on_result(struct app *app, struct result *result)
 	if (target == NULL || target->watched.config->paused)
 		return; /* it was removed or changed while the probe was in flight */
 	const bool pending = !target->watched.standing.judged;
+	const bool revocation_changed = app_look_up_revocation(app, target, result);
 
 	evaluator_next(&target->watched.config->rules, &target->watched.standing, result,
 		       reason_is_ours(result->reason) && ledger_explains_unknown(app->ledger), clock_unix_us(), &changes);
@@ -98,12 +118,8 @@ static void on_result(struct app *app, struct result *result)
 	app_answer_probes(app, target);
 	if (pending && target->watched.standing.judged)
 		log_first_verdict(&target->watched);
-	for (size_t i = 0; i < changes.count; i++) {
-		if (!changes.list[i].quiet)
-			store_level(app, target, &changes.list[i]);
-		ledger_change(app->ledger, target->watched.config->name, &changes.list[i]);
-	}
-	store_certificates(app, target, &changes);
+	app_take_changes(app, target, &changes);
+	store_certificates(app, target, &changes, revocation_changed);
 	if (changes.certificate_change != NULL)
 		ledger_notice_certificate(app->ledger, target->watched.config->name, changes.certificate_change,
 					  changes.certificate_explanation);
@@ -268,6 +284,7 @@ static void renew_resolver(struct app *app)
 	app->old_resolver = app->resolver;
 	app->resolver = resolver;
 	notifier_set_resolver(app->notifier, resolver);
+	inquirer_set_resolver(app->inquirer, resolver);
 }
 
 /* The tick, once a second */
@@ -343,6 +360,8 @@ static void every_second(struct app *app, int64_t mono_us)
 	app_end_probes(app, mono_us, false);
 	watch_store(app, mono_us);
 	watch_crew(app, mono_us);
+	if (inquirer_tick(app->inquirer))
+		app_judge_revocations(app);
 	if (app->ticks % REMIND_EVERY_TICKS == 0)
 		ledger_remind(app->ledger);
 	if (app->ticks % CLEAN_EVERY_TICKS == 0)

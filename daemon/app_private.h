@@ -8,6 +8,7 @@
 #include "daemon/app.h"
 #include "daemon/board.h"
 #include "daemon/control.h"
+#include "daemon/inquirer.h"
 #include "daemon/ledger.h"
 #include "daemon/loader.h"
 #include "daemon/notify/notifier.h"
@@ -48,6 +49,7 @@ struct app {
 	struct resolver *old_resolver;  /* deliveries that began before a reload may still ask it */
 	bool resolver_is_stale;         /* the configuration has others settings */
 	struct http_client *http;
+	struct inquirer *inquirer;
 	struct notifier *notifier;
 	struct ledger *ledger;
 	struct loader *loader;
@@ -77,6 +79,17 @@ void app_apply(struct app *app, struct generation *generation);
 struct resolver_options app_resolver_options(const struct config *config);
 /* Asks for a reload; call (may be NULL) is answered when it has been applied or refused. */
 void app_reload(struct app *app, struct control_call *call);
+
+/* app_revocation.c: what the inquirer found out, as part of the certificate check. */
+/* Before the result is judged: sets its certificate's revocation, and the text in the facts of it. True: it is another than
+ * was known of the certificate. */
+bool app_look_up_revocation(struct app *app, struct target *target, struct result *result);
+/* Judges all targets anew that an authority is asked about. */
+void app_judge_revocations(struct app *app);
+
+/* app.c again, for app_revocation.c */
+void app_store_certificate(struct app *app, const struct target *target, const struct seen_certificate *seen);
+void app_take_changes(struct app *app, struct target *target, const struct changes *changes);
 
 /* app_control.c: what the control socket asks */
 struct control_backend app_control_backend(struct app *app);

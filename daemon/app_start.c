@@ -182,6 +182,13 @@ static bool start_notifying(struct app *app, const struct config *config, struct
 	app->http = http_client_new(app->base, err);
 	if (app->http == NULL)
 		return false;
+	app->inquirer = inquirer_new(&(struct inquirer_options){ .base = app->base,
+								 .http = app->http,
+								 .resolver = app->resolver,
+								 .now = clock_now },
+				     err);
+	if (app->inquirer == NULL)
+		return false;
 	app->ledger = ledger_new(&ledger);
 	app->notifier = notifier_new(&(struct notifier_options){
 		.base = app->base,
@@ -359,6 +366,7 @@ void app_free(struct app *app)
 	for (size_t i = 0; i < app->crew_count; i++)
 		prober_stop(app->crew[i].prober);
 	loader_free(app->loader);
+	inquirer_free(app->inquirer);
 	notifier_free(app->notifier);
 	if (app->store != NULL)
 		store_close(app->store, APP_STORE_CLOSE_MS);

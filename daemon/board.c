@@ -105,7 +105,7 @@ static void restore_certificate(struct standing *standing, const struct certific
 	struct seen_certificate *seen = &standing->certificates[standing->certificate_count++];
 	struct certificate *certificate = &seen->certificate;
 
-	*seen = (struct seen_certificate){ 0 };
+	*seen = (struct seen_certificate){ .first_seen_unix_us = row->first_seen_unix_us };
 	*certificate = (struct certificate){
 		.not_before_unix_s = row->not_before_unix_s,
 		.not_after_unix_s = row->not_after_unix_s,

@@ -557,7 +557,7 @@ static const char *facts_text(const struct tls_facts *facts, enum reason reason)
 		return facts->tls_text;
 	case REASON_CERT_REVOKED:
 	case REASON_CERT_REVOCATION_UNKNOWN:
-		return facts->staple_text;
+		return facts->revocation_text != NULL ? facts->revocation_text : facts->staple_text;
 	case REASON_CERT_WEAK_KEY:
 	case REASON_CERT_WEAK_SIGNATURE:
 		return facts->weak_text;

@@ -69,7 +69,8 @@ static bool targets_equal(const struct target_config *a, const struct target_con
 	       a->paused == b->paused && a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
 	       a->recheck_ms == b->recheck_ms && rules_equal(&a->rules, &b->rules) &&
 	       requirements_equal(&a->require, &b->require) && pins_equal(a, b) &&
-	       a->revocation == b->revocation && a->patterns == b->patterns && send_to_equal(a, b);
+	       a->revocation == b->revocation && a->revocation_private == b->revocation_private &&
+	       a->patterns == b->patterns && send_to_equal(a, b);
 }
 
 bool loader_check_files(const struct config *config, struct report *report)

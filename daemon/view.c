@@ -325,6 +325,7 @@ char *view_certificate(const struct tls_facts *facts, const struct certificate *
 	json_key_string(&w, "verify", facts->verify_text);
 	json_key_string(&w, "weak", facts->weak_text);
 	json_key_string(&w, "staple", facts->staple_text);
+	json_key_string(&w, "revocation_text", facts->revocation_text);
 	json_key_string(&w, "required", facts->tls_text);
 	json_key_string(&w, "weak_leaf", reason_name(certificate->weak_leaf));
 	json_key_string(&w, "weak_chain", reason_name(certificate->weak_chain));

@@ -234,6 +234,35 @@ START_TEST(special_addresses)
 }
 END_TEST
 
+START_TEST(public_addresses)
+{
+	static const char *const public[] = {
+		"8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.0.0.1", "172.15.255.255",
+		"172.32.0.0", "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "223.255.255.255",
+		"2001:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1",
+	};
+	static const char *const apart[] = {
+		"0.0.0.0", "0.255.0.1", "10.0.0.1", "10.255.255.255", "100.64.0.0", "100.127.255.255", "127.0.0.1",
+		"169.254.1.1", "172.16.0.0", "172.31.255.255", "192.0.0.1", "192.168.0.0", "192.168.255.255",
+		"198.18.0.0", "198.19.255.255", "224.0.0.1", "240.0.0.1", "255.255.255.255", "100.100.100.200",
+		"168.63.129.16", "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1",
+		"64:ff9b:1::808:808", "100::1", "fc00::1", "fdff::1", "fe80::1", "fec0::1", "ff02::1", "2002:7f00:1::",
+		"2002:a00:1::1",
+	};
+	struct address address = { 0 };
+
+	ck_assert(!address_is_public(&address));
+	for (size_t i = 0; i < sizeof(public) / sizeof(public[0]); i++) {
+		ck_assert(address_from_literal(public[i], 1, &address));
+		ck_assert_msg(address_is_public(&address), "%s", public[i]);
+	}
+	for (size_t i = 0; i < sizeof(apart) / sizeof(apart[0]); i++) {
+		ck_assert(address_from_literal(apart[i], 1, &address));
+		ck_assert_msg(!address_is_public(&address), "%s", apart[i]);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("address");
@@ -249,6 +278,7 @@ int main(void)
 	tcase_add_test(tcase, no_address);
 	tcase_add_test(tcase, differences);
 	tcase_add_test(tcase, special_addresses);
+	tcase_add_test(tcase, public_addresses);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_ENV);
 	failures = srunner_ntests_failed(runner);

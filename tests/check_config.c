@@ -473,7 +473,9 @@ static const struct row mistakes[] = {
 	      "\"[\" needs quotes)") },
 	{ TARGET("tls: {require: {group: ''}}"), ONE("3:26: targets[0].tls.require.group: has no value") },
 	{ TARGET("certificate: {revocation: on}"),
-	  ONE("3:29: targets[0].certificate.revocation: must be one of off, staple") },
+	  ONE("3:29: targets[0].certificate.revocation: must be one of off, staple, crl, ocsp") },
+	{ TARGET("certificate: {revocation_private: some}"),
+	  ONE("3:37: targets[0].certificate.revocation_private: must be on or off") },
 	{ TARGET("certificate: {changes: some}"),
 	  ONE("3:26: targets[0].certificate.changes: must be one of unusual, all, ignore") },
 	{ TARGET("certificate: {pins: []}"), ONE("3:23: targets[0].certificate.pins: must have 1 to 32 entries") },
@@ -1529,7 +1531,7 @@ static const char rich[] =
 	"profiles:\n"
 	"  https: {tls: on, latency: {warning: 800ms, phase: connect},\n"
 	"    certificate: {warning: 30d, critical: [7d, 5%], weak: critical, changes: all,\n"
-	"      revocation: staple, issuer: '^R[0-9]$',\n"
+	"      revocation: crl, revocation_private: on, issuer: '^R[0-9]$',\n"
 	"      pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}}\n"
 	"targets:\n"
 	"- www.example.com:80\n"

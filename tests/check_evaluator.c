@@ -429,6 +429,47 @@ START_TEST(test_revocation)
 }
 END_TEST
 
+/* Found out beside the probes: at once, without a handshake, and until another finding. */
+START_TEST(test_revocation_found_later)
+{
+	const int64_t now_us = START_S * US_PER_S;
+	struct rules rules = ordinary_rules();
+	struct standing standing = { 0 };
+	struct changes changes;
+	struct result result;
+	const uint8_t other[FINGERPRINT_BYTES] = { 99 };
+
+	result_init(&result, 1);
+	result.started_unix_us = now_us;
+	result.certificate = certificate_of(1, 90, 80 * 24);
+	evaluator_next(&rules, &standing, &result, false, now_us, &changes);
+	ck_assert_uint_eq(changes.count, 0);
+	const uint8_t *fingerprint = result.certificate.fingerprint;
+
+	ck_assert_int_eq(standing_certificate(&standing, fingerprint)->first_seen_unix_us, now_us);
+	ck_assert_ptr_null(standing_certificate(&standing, other));
+	ck_assert(!evaluator_set_revocation(&rules, &standing, fingerprint, REASON_OK, now_us + 1, &changes));
+	ck_assert(!evaluator_set_revocation(&rules, &standing, other, REASON_CERT_REVOKED, now_us + 1, &changes));
+	ck_assert(evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOCATION_UNKNOWN, now_us + 2,
+					   &changes));
+	ck_assert_uint_eq(changes.count, 1);
+	ck_assert_int_eq(changes.list[0].level, LEVEL_WARNING);
+	ck_assert_int_eq(changes.list[0].since_unix_us, now_us + 2);
+	ck_assert_mem_eq(changes.list[0].certificate->fingerprint, fingerprint, FINGERPRINT_BYTES);
+	ck_assert(evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOKED, now_us + 3, &changes));
+	ck_assert_uint_eq(changes.count, 1);
+	ck_assert_int_eq(changes.list[0].level, LEVEL_CRITICAL);
+	ck_assert_int_eq(changes.list[0].reason, REASON_CERT_REVOKED);
+	ck_assert_int_eq(standing.checks[CHECK_CERTIFICATE].level, LEVEL_CRITICAL);
+	ck_assert(evaluator_set_revocation(&rules, &standing, fingerprint, REASON_OK, now_us + 4, &changes));
+	ck_assert_uint_eq(changes.count, 1);
+	ck_assert_int_eq(changes.list[0].level, LEVEL_OK);
+	rules.certificate = false;
+	ck_assert(!evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOKED, now_us + 5, &changes));
+	standing_done(&standing);
+}
+END_TEST
+
 START_TEST(test_the_worst_finding_decides)
 {
 	const struct finding_row *row = &finding_rows[_i];
@@ -663,6 +704,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_changes_of_the_certificate, 0,
 			    (int)(sizeof(change_rows) / sizeof(change_rows[0])));
 	tcase_add_test(tests, test_revocation);
+	tcase_add_test(tests, test_revocation_found_later);
 	tcase_add_test(tests, test_certificate_chain_and_verdict);
 	tcase_add_loop_test(tests, test_the_worst_finding_decides, 0,
 			    (int)(sizeof(finding_rows) / sizeof(finding_rows[0])));

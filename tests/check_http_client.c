@@ -342,6 +342,7 @@ struct heard {
 	struct transfer_answer answer;
 	char text[1024];
 	struct str body;
+	bool keep; /* takes the body over */
 	struct http_client **free_it;
 	struct transfer **cancel_it;
 	struct bench *again; /* starts one more of the same, which does nothing besides */
@@ -392,7 +393,13 @@ static void on_answer(const struct transfer_answer *answer, void *arg)
 	ck_assert_uint_eq(answer->body_bytes == 0 ? 0 : strlen(answer->body), answer->body_bytes);
 	snprintf(heard->text, sizeof(heard->text), "%s", answer->text);
 	str_clear(&heard->body);
-	str_add_bytes(&heard->body, answer->body, answer->body_bytes);
+	if (heard->keep && answer->whole != NULL) {
+		str_done(&heard->body);
+		heard->body.bytes = answer->whole->bytes;
+		heard->body.data = str_take(answer->whole);
+	} else {
+		str_add_bytes(&heard->body, answer->body, answer->body_bytes);
+	}
 	if (heard->cancel_it != NULL)
 		transfer_cancel(TAKE(*heard->cancel_it));
 	if (heard->again != NULL)
@@ -532,6 +539,75 @@ START_TEST(http_body_is_capped)
 	ck_assert_int_eq(heard.answer.status, 500);
 	str_done(&heard.body);
 	bench_close(&bench);
+}
+END_TEST
+
+/* What is wanted whole comes whole, to be kept, or not at all. */
+START_TEST(http_body_is_whole)
+{
+	static const struct {
+		const char *path;
+		size_t whole_bytes;
+		enum transfer_kind kind;
+		const char *text;
+		size_t bytes;
+	} rows[] = {
+		{ "/200", 5, TRANSFER_ANSWERED, "answered 200", 5 },
+		{ "/200", 4, TRANSFER_NO_ANSWER, "answered 200, with more than 4 bytes", 0 },
+		{ "/204", 5, TRANSFER_ANSWERED, "answered 204", 0 },
+		{ "/big", 2 << 20, TRANSFER_ANSWERED, "answered 200", 2 << 20 },
+		{ "/stall-body", 100, TRANSFER_NO_ANSWER, "answered 200, the rest of the answer did not come", 0 },
+		{ "/reset-body", 100, TRANSFER_NO_ANSWER, "answered 200, the rest of the answer did not come", 0 },
+		{ "/close", 100, TRANSFER_NO_ANSWER, "the server closed the connection without an answer", 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct bench bench;
+		struct heard heard = { 0 };
+
+		bench_open(&bench, false);
+		AUTO(string) char *url = mem_printf("http://127.0.0.1:%u%s", bench.peer.port, rows[i].path);
+		struct http_request request = {
+			.url = url, .method = "GET", .timeout_ms = 500, .whole_bytes = rows[i].whole_bytes,
+		};
+
+		heard.keep = true;
+		ck_assert_ptr_nonnull(transfer_start_http(bench.client, &request, on_answer, &heard));
+		wait_for(bench.base, &heard.calls, 1);
+		ck_assert_msg(heard.answer.kind == rows[i].kind && strcmp(heard.text, rows[i].text) == 0, "%s: %s",
+			      rows[i].path, heard.text);
+		if (rows[i].kind == TRANSFER_ANSWERED)
+			ck_assert_uint_eq(heard.body.bytes, rows[i].bytes);
+		str_done(&heard.body);
+		bench_close(&bench);
+	}
+}
+END_TEST
+
+/* The address that is judged is the one that is connected to, written or looked up. */
+START_TEST(http_public_only)
+{
+	static const char *const hosts[] = { "127.0.0.1", "[::1]", "0x7f000001", "[::ffff:127.0.0.1]", "10.0.0.1", "crl.test" };
+
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		struct bench bench;
+		struct heard heard;
+
+		bench_open(&bench, false);
+		AUTO(string) char *url = mem_printf("http://%s:%u/200", hosts[i], bench.peer.port);
+		const bool name = strcmp(hosts[i], "crl.test") == 0;
+		const struct http_request request = {
+			.url = url, .method = "GET", .timeout_ms = 5000, .whole_bytes = 100, .public_only = true,
+			.addresses = &bench.address, .address_count = name,
+		};
+
+		fetch(&bench, &request, &heard);
+		ck_assert_msg(heard.answer.kind == TRANSFER_FORBIDDEN, "%s: %s", hosts[i], heard.text);
+		ck_assert_str_eq(heard.text, "private, loopback and link-local addresses are not connected to");
+		ck_assert_int_eq(bench.peer.connections, 0);
+		str_done(&heard.body);
+		bench_close(&bench);
+	}
 }
 END_TEST
 
@@ -1314,6 +1390,8 @@ int main(void)
 	tcase_add_loop_test(tcase, http_names_what_came, 0, COUNT(answers));
 	tcase_add_test(tcase, http_retry_after_date);
 	tcase_add_test(tcase, http_body_is_capped);
+	tcase_add_test(tcase, http_body_is_whole);
+	tcase_add_test(tcase, http_public_only);
 	tcase_add_test(tcase, http_request_is_as_asked);
 	tcase_add_loop_test(tcase, http_refuses, 0, COUNT(refusals));
 	tcase_add_test(tcase, http_tries_the_next_address);

@@ -389,7 +389,7 @@ static const struct staple_row {
 	{ "none", FORM_NONE, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
 	  "the server staples no OCSP response" },
 	{ "noise", FORM_NOISE, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
-	  "what the server staples is no OCSP response" },
+	  "the stapled OCSP response cannot be read" },
 	{ "try later", FORM_TRY_LATER, BY_ISSUER, false, 0, 0, 0, "cert_revocation_unknown",
 	  "the stapled OCSP response is an error: trylater" },
 	{ "revoked", FORM_GOOD, BY_ISSUER, false, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600, "cert_revoked",

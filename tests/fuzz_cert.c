@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <openssl/err.h>
 #include <openssl/x509.h>
@@ -11,6 +12,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 #include "lib/io/cert.h"
+#include "lib/io/tls_private.h"
 
 /* Cleaning again changes nothing, so it was clean; each byte may have become four ("\xNN"), "..." tells a cut. */
 static void check_text(const char *text)
@@ -59,6 +61,23 @@ static void check_weakness(X509 *x509)
 		abort();
 }
 
+/* Where an authority is asked: http, and nothing in it that could be more than a URL. */
+static void check_urls(const X509 *x509)
+{
+	struct inquiry *inquiry = mem_new(struct inquiry);
+
+	inquiry_find_urls(inquiry, x509);
+	if (inquiry->crl_url_count > INQUIRY_URLS_MAX)
+		abort();
+	for (size_t i = 0; i <= inquiry->crl_url_count; i++) {
+		const char *url = i < inquiry->crl_url_count ? inquiry->crl_urls[i] : inquiry->ocsp_url;
+
+		if (url != NULL && (strncasecmp(url, "http://", 7) != 0 || strpbrk(url, " \r\n\t") != NULL))
+			abort();
+	}
+	inquiry_free(inquiry);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	const uint8_t *at = data;
@@ -76,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		cert_next_bound_unix_s(chain, 0);
 		cert_is_for_name(x509, "www.example.com", 15);
 		cert_is_for_address(x509, &address);
+		check_urls(x509);
 	}
 	sk_X509_free(chain);
 	X509_free(x509);

@@ -229,6 +229,8 @@ static bool plan_tls(struct outfit *outfit, size_t domain, size_t index, struct 
 		.pin_count = target->pin_count,
 		.issuer = pattern_of(outfit, target->issuer),
 		.staple = target->rules.certificate && target->revocation == REVOCATION_STAPLE,
+		.inquiry = target->rules.certificate &&
+			   (target->revocation == REVOCATION_CRL || target->revocation == REVOCATION_OCSP),
 	};
 	if (target->rules.tls_required)
 		plan->wish.require = (struct tls_requirement){

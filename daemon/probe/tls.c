@@ -14,6 +14,7 @@ static bool is_told(const struct probe *probe)
 
 	return probe->told && now->verdict == told->verdict && now->weak_leaf == told->weak_leaf &&
 	       now->weak_chain == told->weak_chain && now->revocation == told->revocation &&
+	       now->inquired == told->inquired &&
 	       now->agreed == told->agreed && now->tls == told->tls &&
 	       now->chain_not_after_unix_s == told->chain_not_after_unix_s &&
 	       memcmp(now->fingerprint, told->fingerprint, FINGERPRINT_BYTES) == 0;

@@ -289,3 +289,45 @@ bool address_is_link_local(const struct address *address)
 			return true;
 	return address->bytes[0] == 0xfe && (address->bytes[1] & 0xc0) == 0x80;
 }
+
+struct net {
+	uint8_t bytes[16];
+	int bits;
+};
+
+static bool is_in(const uint8_t *bytes, const struct net *nets, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct net *net = &nets[i];
+		const size_t whole = (size_t)net->bits / 8;
+		const int rest = net->bits % 8;
+
+		if (memcmp(bytes, net->bytes, whole) == 0 &&
+		    (rest == 0 || (bytes[whole] ^ net->bytes[whole]) >> (8 - rest) == 0))
+			return true;
+	}
+	return false;
+}
+
+bool address_is_public(const struct address *address)
+{
+	static const struct net apart_ipv4[] = {
+		{ { 0 }, 8 }, { { 10 }, 8 }, { { 100, 64 }, 10 }, { { 127 }, 8 }, { { 169, 254 }, 16 },
+		{ { 172, 16 }, 12 }, { { 192, 0, 0 }, 24 }, { { 192, 168 }, 16 }, { { 198, 18 }, 15 }, { { 224 }, 3 },
+	};
+	static const struct net apart_ipv6[] = {
+		{ { 0 }, 96 }, /* ::, ::1 and addresses that once stood for IPv4 */
+		{ { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 }, 48 }, { { 0x01 }, 8 }, { { 0xfc }, 7 }, { { 0xfe }, 7 },
+		{ { 0xff }, 8 },
+	};
+	static const struct net six_to_four = { { 0x20, 0x02 }, 16 };
+	const uint8_t *ipv4 = ipv4_of(address);
+
+	if (address->family == 0 || address_is_link_local(address))
+		return false;
+	if (ipv4 == NULL && is_in(address->bytes, &six_to_four, 1))
+		ipv4 = address->bytes + 2;
+	if (ipv4 != NULL)
+		return !is_in(ipv4, apart_ipv4, sizeof(apart_ipv4) / sizeof(apart_ipv4[0]));
+	return !is_in(address->bytes, apart_ipv6, sizeof(apart_ipv6) / sizeof(apart_ipv6[0]));
+}

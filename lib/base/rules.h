@@ -20,7 +20,7 @@ enum verify { VERIFY_FULL, VERIFY_CHAIN, VERIFY_OFF };
 enum certificate_changes { CHANGES_UNUSUAL, CHANGES_ALL, CHANGES_IGNORE };
 
 /* How it is found out whether a certificate was revoked. */
-enum revocation { REVOCATION_OFF, REVOCATION_STAPLE };
+enum revocation { REVOCATION_OFF, REVOCATION_STAPLE, REVOCATION_CRL, REVOCATION_OCSP };
 
 /* A pin: SHA-256 of a public key (its SubjectPublicKeyInfo in DER). */
 enum { PIN_BYTES = 32 };

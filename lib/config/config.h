@@ -137,6 +137,7 @@ struct target_config {
 	size_t alpn_count;
 	struct require_config require;
 	enum revocation revocation;
+	bool revocation_private; /* also at addresses that are not of the internet */
 	size_t issuer;         /* index into config->patterns */
 	uint64_t patterns;     /* hash of what it and those of `require` say */
 	uint8_t (*pins)[PIN_BYTES];

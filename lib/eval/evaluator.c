@@ -358,7 +358,7 @@ static void update_set(const struct rules *rules, struct standing *standing, con
 		standing->certificates = mem_grow(standing->certificates, &standing->certificate_capacity,
 						  standing->certificate_count + 1, sizeof(*standing->certificates));
 		seen = &standing->certificates[standing->certificate_count++];
-		*seen = (struct seen_certificate){ 0 };
+		*seen = (struct seen_certificate){ .first_seen_unix_us = result->started_unix_us };
 		changes->added = &seen->certificate;
 	}
 	seen->certificate = *shown;
@@ -392,23 +392,49 @@ static const struct certificate *worst_certificate(const struct rules *rules, co
 	return worst;
 }
 
-static void judge_certificate(const struct rules *rules, struct standing *standing, const struct result *result,
-			      int64_t now_unix_us, struct changes *changes)
+static void judge_set(const struct rules *rules, struct standing *standing, int64_t found_unix_us, int64_t now_unix_us,
+		      struct changes *changes)
 {
 	const struct verdict *verdict = &standing->checks[CHECK_CERTIFICATE];
 	const struct certificate *worst;
 	enum level level = LEVEL_OK;
 	enum reason reason = REASON_OK;
 
-	if (!rules->certificate || !result->certificate.present)
-		return;
-	update_set(rules, standing, result, changes);
 	worst = worst_certificate(rules, standing, now_unix_us / US_PER_S, &level, &reason);
 	if (level == verdict->level && reason == verdict->reason)
 		return;
 	turn(standing, changes, CHECK_CERTIFICATE, level, reason,
-	     verdict->level == LEVEL_OK || level == LEVEL_OK ? result->started_unix_us : verdict->since_unix_us)
+	     verdict->level == LEVEL_OK || level == LEVEL_OK ? found_unix_us : verdict->since_unix_us)
 		->certificate = worst;
+}
+
+static void judge_certificate(const struct rules *rules, struct standing *standing, const struct result *result,
+			      int64_t now_unix_us, struct changes *changes)
+{
+	if (!rules->certificate || !result->certificate.present)
+		return;
+	update_set(rules, standing, result, changes);
+	judge_set(rules, standing, result->started_unix_us, now_unix_us, changes);
+}
+
+bool evaluator_set_revocation(const struct rules *rules, struct standing *standing,
+			      const uint8_t fingerprint[FINGERPRINT_BYTES], enum reason revocation, int64_t now_unix_us,
+			      struct changes *changes)
+{
+	struct seen_certificate *seen = find_certificate(standing, fingerprint);
+
+	memset(changes, 0, sizeof(*changes));
+	if (!rules->certificate || seen == NULL || seen->certificate.revocation == revocation)
+		return false;
+	seen->certificate.revocation = revocation;
+	judge_set(rules, standing, now_unix_us, now_unix_us, changes);
+	return true;
+}
+
+const struct seen_certificate *standing_certificate(const struct standing *standing,
+						    const uint8_t fingerprint[FINGERPRINT_BYTES])
+{
+	return find_certificate((struct standing *)standing, fingerprint);
 }
 
 bool evaluator_certificate_change(const struct rules *rules, const struct standing *standing, int64_t now_unix_us,

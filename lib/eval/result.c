@@ -59,6 +59,18 @@ void certificate_facts_free(struct certificate_facts *chain, size_t count)
 	free(chain);
 }
 
+void inquiry_free(struct inquiry *inquiry)
+{
+	if (inquiry == NULL)
+		return;
+	for (size_t i = 0; i < inquiry->crl_url_count; i++)
+		free(inquiry->crl_urls[i]);
+	free(inquiry->ocsp_url);
+	free(inquiry->ocsp_request);
+	free(inquiry->issuer);
+	free(inquiry);
+}
+
 void tls_facts_free(struct tls_facts *facts)
 {
 	if (facts == NULL)
@@ -72,6 +84,8 @@ void tls_facts_free(struct tls_facts *facts)
 	free(facts->verify_text);
 	free(facts->tls_text);
 	free(facts->staple_text);
+	free(facts->revocation_text);
+	inquiry_free(facts->inquiry);
 	free(facts->weak_text);
 	free(facts);
 }

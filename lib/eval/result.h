@@ -17,6 +17,7 @@
 #include "lib/base/words.h"
 
 enum { FINGERPRINT_BYTES = 32, FACT_TEXT_BYTES = 256, FACT_SAN_MAX = 64, FACT_CHAIN_MAX = 10 };
+enum { INQUIRY_URLS_MAX = 4, INQUIRY_SERIAL_BYTES = 20, INQUIRY_ISSUER_BYTES = 16 << 10 };
 
 /* What judging a certificate needs, for each handshake. */
 struct certificate {
@@ -34,6 +35,7 @@ struct certificate {
 	                       * handshake was completed */
 	enum reason tls;      /* REASON_OK, or what of that is not as required (tls_*) */
 	bool present;         /* there was a handshake that showed a certificate */
+	bool inquired;        /* its facts say what is to be asked elsewhere about it */
 };
 
 /* One certificate of a chain, for people: all text is cleaned (str_clean) and capped. */
@@ -55,6 +57,23 @@ struct certificate_facts {
 	uint8_t fingerprint[FINGERPRINT_BYTES];
 };
 
+/* What it takes to ask an authority whether it has revoked the server's own certificate, and to judge the answer. */
+struct inquiry {
+	const char *trouble;             /* why nothing can be asked: a constant; NULL: it can */
+	char *crl_urls[INQUIRY_URLS_MAX]; /* http only, in the certificate's order */
+	size_t crl_url_count;
+	size_t crl_other_count;          /* distribution points that we cannot use */
+	char *ocsp_url;                  /* the first; NULL: none over http */
+	uint8_t *ocsp_request;           /* DER */
+	size_t ocsp_request_bytes;
+	uint8_t serial[INQUIRY_SERIAL_BYTES]; /* the INTEGER's bytes */
+	size_t serial_bytes;
+	bool ca;                         /* the certificate may sign others */
+	uint8_t *issuer;                 /* its certificate, DER */
+	size_t issuer_bytes;
+	uint8_t issuer_id[FINGERPRINT_BYTES]; /* SHA-256 of its name and key: who renews its certificate is the same */
+};
+
 struct tls_facts {
 	struct certificate_facts *chain; /* as presented, leaf first */
 	size_t chain_count;              /* at most FACT_CHAIN_MAX */
@@ -68,7 +87,9 @@ struct tls_facts {
 	size_t verified_count;           /* 0: there is none. At most FACT_CHAIN_MAX */
 	char *verify_text;               /* why a client would refuse, with names; NULL if it would not */
 	char *tls_text;                  /* what is not as required; NULL if all is */
-	char *staple_text;               /* what the OCSP staple says or lacks; NULL if not asked for */
+	char *staple_text;               /* what the OCSP staple says, or what is wrong with it; NULL if not asked for */
+	char *revocation_text;           /* what was found out elsewhere; NULL: nothing yet, or not asked for */
+	struct inquiry *inquiry;         /* NULL: nothing is to be asked */
 	char *weak_text;                 /* which certificate is weak, and how; NULL if none is */
 	int64_t verified_not_after_unix_s; /* of the chain a client builds, leaf included; 0 if none was built */
 };
@@ -113,6 +134,7 @@ void result_done(struct result *result);
 /* `to` is overwritten, not freed; `from` keeps its values and owns nothing any more. */
 void result_move(struct result *to, struct result *from);
 void tls_facts_free(struct tls_facts *facts); /* NULL is fine */
+void inquiry_free(struct inquiry *inquiry); /* NULL is fine */
 void certificate_facts_free(struct certificate_facts *chain, size_t count);
 
 #endif

@@ -20,6 +20,7 @@ enum {
 };
 
 extern const char client_forbidden_text[];
+extern const char client_private_text[];
 
 struct transfer {
 	struct list node; /* in one of the client's lists */
@@ -36,6 +37,8 @@ struct transfer {
 	bool forbidden; /* an address was */
 	bool opened;    /* a socket to another one was */
 	bool head_done;
+	bool public_only;
+	size_t whole_bytes;
 	size_t request_bytes; /* of the body */
 	size_t body_seen;
 
@@ -82,7 +85,7 @@ bool transfer_set_addresses(struct transfer *transfer, uint16_t port, const stru
 void transfer_add_tls_trouble(struct transfer *transfer, CURLcode code);
 bool client_read_ca_files(struct str *pem, const char *const *paths, size_t count, struct error *err);
 /* Copies those of `from` that may be connected to. */
-size_t client_allow_addresses(const struct address *from, size_t count, struct address *to);
+size_t client_allow_addresses(const struct address *from, size_t count, bool public_only, struct address *to);
 
 /* ---- of mail_client.c ---- */
 

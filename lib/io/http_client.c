@@ -24,6 +24,7 @@ enum {
 };
 
 const char client_forbidden_text[] = "link-local and metadata addresses are not connected to";
+const char client_private_text[] = "private, loopback and link-local addresses are not connected to";
 
 AUTO_DEFINE(addresses, struct address *, free)
 
@@ -100,9 +101,9 @@ void transfer_fail(struct transfer *transfer, enum transfer_kind kind, const cha
 
 static void transfer_tell(struct transfer *transfer)
 {
-	size_t body_bytes = transfer->body.bytes;
 	AUTO(string) char *text = str_take(&transfer->text);
-	AUTO(string) char *body = str_take(&transfer->body);
+	AUTO(str) struct str body = transfer->body;
+	const bool whole = transfer->whole_bytes > 0;
 	struct transfer_answer answer = {
 		.kind = transfer->kind,
 		.status = transfer->status,
@@ -110,12 +111,14 @@ static void transfer_tell(struct transfer *transfer)
 		.in_doubt = transfer->in_doubt,
 		.partly = transfer->partly,
 		.text = text,
-		.body = body,
-		.body_bytes = body_bytes,
+		.body = body.data != NULL ? body.data : "",
+		.body_bytes = body.bytes,
+		.whole = whole ? &body : NULL,
 	};
 	transfer_done_fn *done = transfer->done;
 	void *arg = transfer->arg;
 
+	transfer->body = (struct str){ 0 };
 	/* The caller's handle is gone before the callback runs. */
 	list_remove(&transfer->node);
 	transfer->told = true;
@@ -322,7 +325,8 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 	struct address address;
 
 	(void)purpose;
-	if (!address_from_sockaddr(&curl_address->addr, &address) || address_is_link_local(&address)) {
+	if (!address_from_sockaddr(&curl_address->addr, &address) || address_is_link_local(&address) ||
+	    (transfer->public_only && !address_is_public(&address))) {
 		transfer->forbidden = true;
 		return CURL_SOCKET_BAD;
 	}
@@ -382,12 +386,12 @@ bool transfer_set_addresses(struct transfer *transfer, uint16_t port, const stru
 	       curl_easy_setopt(transfer->easy, CURLOPT_RESOLVE, transfer->resolve) == CURLE_OK;
 }
 
-size_t client_allow_addresses(const struct address *from, size_t count, struct address *to)
+size_t client_allow_addresses(const struct address *from, size_t count, bool public_only, struct address *to)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!address_is_link_local(&from[i]))
+		if (public_only ? address_is_public(&from[i]) : !address_is_link_local(&from[i]))
 			to[kept++] = from[i];
 	}
 	return kept;
@@ -481,6 +485,12 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	size_t room = BODY_KEPT_BYTES - transfer->body.bytes;
 
 	transfer->body_seen += bytes;
+	if (transfer->whole_bytes > 0) {
+		if (transfer->body_seen > transfer->whole_bytes)
+			return 0;
+		str_add_bytes(&transfer->body, data, bytes);
+		return bytes;
+	}
 	str_add_bytes(&transfer->body, data, bytes < room ? bytes : room);
 	return transfer->body_seen > BODY_READ_BYTES ? 0 : bytes;
 }
@@ -534,6 +544,15 @@ static void http_answered(struct transfer *transfer, CURLcode code)
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	str_addf(&transfer->text, "answered %ld", status);
+	if (code != CURLE_OK && transfer->whole_bytes > 0) {
+		if (transfer->body_seen > transfer->whole_bytes)
+			str_addf(&transfer->text, ", with more than %zu bytes", transfer->whole_bytes);
+		else
+			str_add(&transfer->text, ", the rest of the answer did not come");
+		transfer_drop_curl(transfer);
+		transfer_ended(transfer, TRANSFER_NO_ANSWER, (int)status);
+		return;
+	}
 	if (code != CURLE_OK && transfer->body_seen <= BODY_READ_BYTES)
 		str_add(&transfer->text, ", the rest of the answer did not come");
 	transfer_drop_curl(transfer);
@@ -584,7 +603,8 @@ static void http_over(struct transfer *transfer, CURLcode code)
 	}
 	if (transfer->forbidden && !transfer->opened) {
 		transfer_drop_curl(transfer);
-		transfer_fail(transfer, TRANSFER_FORBIDDEN, client_forbidden_text);
+		transfer_fail(transfer, TRANSFER_FORBIDDEN,
+			      transfer->public_only ? client_private_text : client_forbidden_text);
 		return;
 	}
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &head_bytes);
@@ -695,7 +715,7 @@ static const char *http_begin(struct transfer *transfer, const struct http_reque
 	*kind = TRANSFER_FORBIDDEN;
 	if (!http_url_split(request->url, &https, &host, &port, err))
 		return err->text;
-	count = client_allow_addresses(request->addresses, request->address_count, allowed);
+	count = client_allow_addresses(request->addresses, request->address_count, request->public_only, allowed);
 	*kind = TRANSFER_NO_ANSWER;
 	if (!client_read_ca_files(&ca_pem, request->ca_files, request->ca_file_count, err))
 		return err->text;
@@ -703,7 +723,7 @@ static const char *http_begin(struct transfer *transfer, const struct http_reque
 		return "no address of the host is known";
 	if (request->address_count > 0 && count == 0) {
 		*kind = TRANSFER_FORBIDDEN;
-		return client_forbidden_text;
+		return request->public_only ? client_private_text : client_forbidden_text;
 	}
 	return set_up(transfer, request, &ca_pem, port, allowed, count) ? NULL : "the request cannot be made";
 }
@@ -717,6 +737,8 @@ struct transfer *transfer_start_http(struct http_client *client, const struct ht
 	const char *why;
 
 	transfer->curl_over = http_over;
+	transfer->public_only = request->public_only;
+	transfer->whole_bytes = request->whole_bytes;
 	why = http_begin(transfer, request, &kind, &err);
 	if (why != NULL) {
 		transfer_drop_curl(transfer);

@@ -457,10 +457,10 @@ static void take_addresses(struct mail *mail, const struct mail_request *request
 
 	mail->addresses = mem_array(request->address_count + 1, sizeof(*mail->addresses));
 	if (request->address_count > 0)
-		mail->address_count = client_allow_addresses(request->addresses, request->address_count,
+		mail->address_count = client_allow_addresses(request->addresses, request->address_count, false,
 							     mail->addresses);
 	else if (address_from_literal(request->host, request->port, &literal))
-		mail->address_count = client_allow_addresses(&literal, 1, mail->addresses);
+		mail->address_count = client_allow_addresses(&literal, 1, false, mail->addresses);
 	for (size_t i = 0; i < mail->address_count; i++)
 		mail->addresses[i].port = request->port;
 }

@@ -324,6 +324,7 @@ struct tls_facts *tls_session_facts(struct tls_session *session)
 	facts->verified_not_after_unix_s = session->verdict.verified_not_after_unix_s;
 	verdict_explain(session, facts);
 	facts->staple_text = staple_explain(session);
+	facts->inquiry = inquiry_new(session);
 	return facts;
 }
 

@@ -88,6 +88,7 @@ struct tls_wish {
 	const uint8_t (*pins)[PIN_BYTES]; /* the server's key must be one of them; none: any */
 	size_t pin_count;
 	struct tls_pattern issuer; /* of the leaf: against all of its text, its CN and its O */
+	bool inquiry;              /* the facts say what is to be asked elsewhere about a revocation */
 	bool staple;               /* an OCSP response is asked for and must be there, fresh and good */
 };
 

@@ -8,6 +8,7 @@
 
 #include "lib/base/address.h"
 #include "lib/io/tls.h"
+#include "lib/io/tls_revocation.h"
 
 struct evp_md_ctx_st;
 struct evp_md_st;
@@ -119,6 +120,28 @@ void verdict_find_way(struct tls_session *session);
 const struct verdict *verdict_get(struct verdict_cache *cache, const uint8_t *key, int64_t now_unix_s);
 void verdict_put(struct verdict_cache *cache, const uint8_t *key, const struct verdict *verdict,
 		 int64_t made_unix_s, int64_t until_unix_s);
+
+/* tls_inquiry.c. */
+struct inquiry *inquiry_new(struct tls_session *session); /* NULL: the wish has none */
+bool issuer_hash(const struct x509_st *issuer, uint8_t id[FINGERPRINT_BYTES]); /* an inquiry's issuer_id */
+struct asn1_string_st *inquiry_serial(const struct inquiry *inquiry); /* the caller: ASN1_INTEGER_free() */
+
+/* Fills the URLs, from any certificate. */
+void inquiry_find_urls(struct inquiry *inquiry, const struct x509_st *leaf);
+
+/* tls_crl.c: what a list says, whoever signed it; for the fuzzer, which cannot sign. */
+struct crl *crl_read_unsigned(const uint8_t *data, size_t bytes, struct error *err);
+
+/* tls_ocsp.c. */
+struct ocsp_question {
+	struct x509_st *issuer; /* NULL: not known */
+	const struct asn1_string_st *serial;
+	const char *about;      /* "the stapled OCSP response" */
+	int64_t lasts_s;        /* see ocsp_judge() */
+	int64_t now_unix_s;
+};
+void ocsp_judge_with(const struct ocsp_question *question, const uint8_t *data, size_t bytes,
+		     struct revocation_verdict *revocation, struct str *text);
 
 /* tls_staple.c. done: the handshake came to its end. */
 void staple_judge(struct tls_session *session, bool done);

@@ -305,6 +305,7 @@ bool verdict_judge(struct tls_session *session, X509_STORE_CTX *store)
 	certificate->weak_leaf = verdict->weak_leaf;
 	certificate->weak_chain = verdict->weak_chain;
 	certificate->present = true;
+	certificate->inquired = session->wish->inquiry;
 	return true;
 }
 

@@ -116,14 +116,14 @@ class Authority:
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
 
-    def issue(self, name, begins_days, ends_days, host="localhost", names=None):
-        """A certificate and its key, valid from begins_days to ends_days from now."""
+    def issue(self, name, begins_days, ends_days, host="localhost", names=None, extensions=()):
+        """A certificate and its key, valid from begins_days to ends_days from now, with more extensions if given."""
         base = os.path.join(self.directory, name)
         now = datetime.datetime.now(datetime.timezone.utc)
         stamp = lambda days: (now + datetime.timedelta(days=days)).strftime("%Y%m%d%H%M%SZ")
         self._run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
                   f"/CN={host}", "-addext", names or f"subjectAltName=DNS:{host},IP:127.0.0.1", "-keyout", base + ".key",
-                  "-out", base + ".csr")
+                  "-out", base + ".csr", *(word for each in extensions for word in ("-addext", each)))
         self._run("ca", "-batch", "-config", os.path.join(self.directory, "ca.cnf"), "-cert", self.ca, "-keyfile",
                   self.key, "-in", base + ".csr", "-out", base + ".pem", "-notext", "-startdate", stamp(begins_days),
                   "-enddate", stamp(ends_days))
