@@ -258,7 +258,7 @@ static void print_command_help(FILE *out, const struct cli_command *command)
 
 static enum cli_exit set_option(struct cli *cli, int id, const char *value)
 {
-	if ((repeatable_options & OPTION_BIT(id)) != 0)
+	if (id == CLI_OPTION_SEND || id == CLI_OPTION_EXPECT)
 		cli->steps[cli->step_count++] = (struct cli_step){ (enum cli_option_id)id, value };
 	else if (cli->options[id] != NULL && options[id].argument != NULL)
 		return cli_usage(cli, "--%s is given twice", options[id].name);
