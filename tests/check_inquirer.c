@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/list.h"
 #include "lib/io/http_client.h"
 #include "lib/io/resolver.h"
 #include "lib/io/tls_revocation.h"
@@ -50,23 +51,31 @@ struct authority {
 	struct event_base *base;
 	struct evconnlistener *listener;
 	struct page pages[PAGES];
+	struct list sides;   /* connections */
 	int connections;
 	struct str heard;    /* the last request */
 };
 
 struct side {
+	struct list node;
+	struct bufferevent *bev;
 	struct authority *authority;
 	struct str heard;
 };
 
-static void side_close(struct bufferevent *bev, short what, void *arg)
+static void side_free(struct side *side)
 {
-	struct side *side = arg;
-
-	(void)what;
+	list_remove(&side->node);
+	bufferevent_free(side->bev);
 	str_done(&side->heard);
 	free(side);
-	bufferevent_free(bev);
+}
+
+static void on_side_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	(void)what;
+	side_free(arg);
 }
 
 static bool is_whole(const struct str *heard)
@@ -123,7 +132,9 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	(void)from_bytes;
 	authority->connections++;
 	side->authority = authority;
-	bufferevent_setcb(bev, on_side, NULL, side_close, side);
+	side->bev = bev;
+	list_push(&authority->sides, &side->node);
+	bufferevent_setcb(bev, on_side, NULL, on_side_event, side);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
 }
 
@@ -133,6 +144,7 @@ static void authority_open(struct authority *authority, struct event_base *base)
 	socklen_t bytes = sizeof(sin);
 
 	*authority = (struct authority){ .base = base };
+	list_init(&authority->sides);
 	authority->listener = evconnlistener_new_bind(base, on_accept, authority,
 						      LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 16,
 						      (struct sockaddr *)&sin, sizeof(sin));
@@ -238,9 +250,13 @@ static void scene_init(struct scene *scene)
 
 static void scene_auto(struct scene *scene)
 {
+	struct side *side;
+
 	inquirer_free(scene->inquirer);
 	http_client_free(scene->http);
 	resolver_free(scene->resolver);
+	list_each(side, &scene->authority.sides, struct side, node)
+		side_free(side);
 	if (scene->authority.listener != NULL)
 		evconnlistener_free(scene->authority.listener);
 	for (size_t i = 0; i < PAGES; i++)
