@@ -478,7 +478,7 @@ bool http_url_split(const char *url, bool *https, char **host, uint16_t *port, s
 	return true;
 }
 
-/* All at once, which the kernel gives page by page as it is filled: growing 20 MiB would hold the loop for 40 ms. */
+/* All at once, which the kernel gives page by page as it is filled: growing to 20 MiB holds the loop for 40 ms. */
 static void reserve_whole(struct transfer *transfer)
 {
 	curl_off_t announced = -1;

@@ -28,8 +28,8 @@ static X509 *find_issuer(struct tls_session *session, X509 *leaf)
 	return sk_X509_num(session->way.chain) > 1 ? sk_X509_value(session->way.chain, 1) : NULL;
 }
 
-static void judge(struct tls_session *session, const uint8_t *data, size_t bytes, struct revocation_verdict *revocation,
-		  struct str *text)
+static void judge(struct tls_session *session, const uint8_t *data, size_t bytes,
+		  struct revocation_verdict *revocation, struct str *text)
 {
 	X509 *leaf = SSL_get0_peer_certificate(session->ssl);
 	struct ocsp_question question = {
@@ -50,7 +50,8 @@ static int64_t holds_until(const struct revocation_verdict *revocation, int64_t 
 
 	if (revocation->reason == REASON_OK)
 		bound_unix_s = revocation->until_unix_s + REVOCATION_SLACK_S + 1;
-	else if (revocation->reason != REASON_CERT_REVOKED && now_unix_s < revocation->from_unix_s - REVOCATION_SLACK_S)
+	else if (revocation->reason != REASON_CERT_REVOKED &&
+		 now_unix_s < revocation->from_unix_s - REVOCATION_SLACK_S)
 		bound_unix_s = revocation->from_unix_s - REVOCATION_SLACK_S;
 	return bound_unix_s < until_unix_s ? bound_unix_s : until_unix_s;
 }
