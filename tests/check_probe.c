@@ -1226,6 +1226,12 @@ START_TEST(facts_come_when_something_changed)
 	tls_world_set_leaf(&tls, -100, -50);
 	ck_assert(brings_facts(&tls, &told, "cert_expired"));
 	ck_assert(!brings_facts(&tls, &told, "cert_expired"));
+	/* A reload may want to know what is to be asked of an authority. */
+	ck_assert_ptr_null(tls.world.result.facts);
+	tls.plan.wish.inquiry = true;
+	ck_assert(brings_facts(&tls, &told, "cert_expired"));
+	ck_assert_ptr_nonnull(tls.world.result.facts->inquiry);
+	ck_assert(!brings_facts(&tls, &told, "cert_expired"));
 }
 END_TEST
 
