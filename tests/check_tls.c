@@ -975,6 +975,32 @@ START_TEST(facts_come_although_a_client_certificate_is_demanded)
 }
 END_TEST
 
+/* TLS 1.3: the handshake is over for us before the server has seen that it gets no certificate. */
+START_TEST(the_first_failure_stays)
+{
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	struct tls_session *session;
+	size_t sent;
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	peer_init(&peer, &leaf, NULL, 0);
+	SSL_CTX_set_verify(peer.ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	peer_listen(&peer);
+	session = session_open(world.context, peer.near, &shop);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	SSL_do_handshake(peer.ssl);
+	ERR_clear_error();
+	ck_assert_int_eq(tls_session_listen(session), TLS_STEP_FAILED);
+	expect_failure(session, "tls_alert", "(alert 116)", 0);
+	ck_assert_int_eq(tls_session_write(session, "QUIT\r\n", 6, &sent), TLS_STEP_FAILED);
+	expect_failure(session, "tls_alert", "(alert 116)", 0);
+	tls_session_free(session);
+}
+END_TEST
+
 /* What a server can say without an end. One is ignored in a handshake (RFC 5246 section 7.4.1.1). */
 START_TEST(hello_requests_do_not_hold_a_step_for_ever)
 {
@@ -1432,6 +1458,7 @@ static void add_all(TCase *tcase)
 	tcase_add_loop_test(tcase, what_is_agreed_on_is_told_and_judged, 0, ROWS(agreed_rows));
 	tcase_add_loop_test(tcase, a_list_of_ciphers_is_checked, 0, ROWS(offer_rows));
 	tcase_add_test(tcase, facts_come_although_a_client_certificate_is_demanded);
+	tcase_add_test(tcase, the_first_failure_stays);
 	tcase_add_loop_test(tcase, byte_by_byte_and_cut_anywhere, 0, 2);
 	tcase_add_test(tcase, a_forged_signature_is_a_verdict_too);
 	tcase_add_loop_test(tcase, ten_thousand_names_are_read_and_a_longer_list_is_named, 0, 3);
