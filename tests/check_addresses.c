@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,29 @@ START_TEST(test_reason)
 	ck_assert_uint_eq(result.address_count, count);
 	for (size_t i = 0; i < count; i++)
 		ck_assert_int_eq(result.addresses[i].reason, reason_of(row->addresses[i]));
+	result_done(&result);
+}
+END_TEST
+
+/* Where descriptors ran out in the middle, the rest was not looked at: the scheduler has to see that. */
+START_TEST(test_starved_is_not_well)
+{
+	struct result single[SINGLE_MAX];
+	struct result result;
+
+	make("+!", single);
+	single[1].error_number = EMFILE;
+	result_init(&result, 7);
+	addresses_merge(single, 2, 0, &result);
+	ck_assert_int_eq(result.reason, REASON_LOCAL_ERROR);
+	ck_assert_int_eq(result.error_number, EMFILE);
+	result_done(&result);
+
+	make("-!", single);
+	single[1].error_number = EMFILE;
+	result_init(&result, 7);
+	addresses_merge(single, 2, 0, &result);
+	ck_assert_int_eq(result.reason, REASON_CONNECT_REFUSED);
 	result_done(&result);
 }
 END_TEST
@@ -198,6 +222,7 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(tests, test_reason, 0, (int)(sizeof(rows) / sizeof(rows[0])));
+	tcase_add_test(tests, test_starved_is_not_well);
 	tcase_add_test(tests, test_latency_is_of_the_slowest_good_one);
 	tcase_add_test(tests, test_the_certificate_that_is_worth_least);
 	tcase_add_loop_test(tests, test_what_is_wrong_at_one_address_is_told, 0,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/eval/addresses.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "lib/base/mem.h"
@@ -37,6 +38,15 @@ static const struct result *most_common(const struct result *single, size_t coun
 static bool is_not_good(const struct result *result)
 {
 	return result->reason != REASON_OK;
+}
+
+/* The system had no room for its socket: nobody looked, and it passes. A way that is missing stays so. */
+static bool is_starved(const struct result *result)
+{
+	const int number = result->error_number;
+
+	return result->reason == REASON_LOCAL_ERROR &&
+	       (number == EMFILE || number == ENFILE || number == ENOBUFS || number == ENOMEM);
 }
 
 static const struct result *slowest(const struct result *single, size_t count)
@@ -169,11 +179,13 @@ static const struct result *judge(const struct result *single, size_t count, siz
 		need = known;
 	if (known == 0)
 		bad = most_common(single, count, is_not_good);
+	if (bad == NULL)
+		bad = most_common(single, count, is_starved);
 	if (bad == NULL) {
 		result->reason = REASON_OK;
 		return slowest(single, count);
 	}
-	result->reason = known > 0 && good > 0 && good >= need ? REASON_SOME_ADDRESSES : bad->reason;
+	result->reason = is_bad(bad) && good > 0 && good >= need ? REASON_SOME_ADDRESSES : bad->reason;
 	return bad;
 }
 
