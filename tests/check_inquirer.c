@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/list.h"
 #include "lib/io/http_client.h"
 #include "lib/io/resolver.h"
 #include "lib/io/tls_revocation.h"
@@ -52,9 +53,12 @@ struct authority {
 	struct page pages[PAGES];
 	int connections;
 	struct str heard;    /* the last request */
+	struct list sides;   /* still open */
 };
 
 struct side {
+	struct list node;
+	struct bufferevent *bev;
 	struct authority *authority;
 	struct str heard;
 };
@@ -64,6 +68,7 @@ static void side_close(struct bufferevent *bev, short what, void *arg)
 	struct side *side = arg;
 
 	(void)what;
+	list_remove(&side->node);
 	str_done(&side->heard);
 	free(side);
 	bufferevent_free(bev);
@@ -122,6 +127,9 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	(void)from;
 	(void)from_bytes;
 	authority->connections++;
+	list_init(&side->node);
+	list_push(&authority->sides, &side->node);
+	side->bev = bev;
 	side->authority = authority;
 	bufferevent_setcb(bev, on_side, NULL, side_close, side);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
@@ -133,6 +141,7 @@ static void authority_open(struct authority *authority, struct event_base *base)
 	socklen_t bytes = sizeof(sin);
 
 	*authority = (struct authority){ .base = base };
+	list_init(&authority->sides);
 	authority->listener = evconnlistener_new_bind(base, on_accept, authority,
 						      LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 16,
 						      (struct sockaddr *)&sin, sizeof(sin));
@@ -238,6 +247,8 @@ static void scene_init(struct scene *scene)
 
 static void scene_auto(struct scene *scene)
 {
+	struct side *side;
+
 	inquirer_free(scene->inquirer);
 	http_client_free(scene->http);
 	resolver_free(scene->resolver);
@@ -246,6 +257,8 @@ static void scene_auto(struct scene *scene)
 	for (size_t i = 0; i < PAGES; i++)
 		free(scene->authority.pages[i].body);
 	str_done(&scene->authority.heard);
+	list_each(side, &scene->authority.sides, struct side, node)
+		side_close(side->bev, 0, side);
 	event_base_free(scene->base);
 	tls_facts_free(scene->facts);
 	made_done(&scene->leaf);
