@@ -468,6 +468,28 @@ START_TEST(older_list_is_not_taken)
 }
 END_TEST
 
+/* Else none that comes until then would be newer. */
+START_TEST(list_of_the_future_is_not_taken)
+{
+	SCENE;
+	struct page *page = &scene.authority.pages[0];
+
+	scene_init(&scene);
+	serve_list(&scene, page, &scene.world.between, false, -60, 9 * HOUR_S);
+	judge(&scene, REVOCATION_CRL, true);
+	wait_for_news(&scene);
+	serve_list(&scene, page, &scene.world.between, false, 50 * HOUR_S, 99 * HOUR_S);
+	pass_s(8 * HOUR_S);
+	wait_for_news(&scene);
+	ck_assert_int_eq(page->requests, 2);
+	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, true), "ok");
+	serve_list(&scene, page, &scene.world.between, true, 60, 99 * HOUR_S);
+	pass_s(HOUR_S);
+	wait_for_news(&scene);
+	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, true), "cert_revoked");
+}
+END_TEST
+
 static const struct {
 	const char *says;
 	int status;
@@ -716,6 +738,7 @@ int main(void)
 	tcase_add_test(tests, gone_and_too_old);
 	tcase_add_test(tests, once_an_hour_and_back);
 	tcase_add_test(tests, older_list_is_not_taken);
+	tcase_add_test(tests, list_of_the_future_is_not_taken);
 	tcase_add_loop_test(tests, wrong_list, 0, ROWS(wrong_rows));
 	tcase_add_test(tests, private_address);
 	tcase_add_test(tests, name_is_looked_up);
