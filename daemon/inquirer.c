@@ -421,7 +421,9 @@ static void take_list(struct source *source, struct job *job)
 		return;
 	}
 	crl_validity(job->crl, &from_unix_s, &until_unix_s);
-	if (is_older(source, from_unix_s))
+	if (from_unix_s > job->now_unix_s + REVOCATION_SLACK_S)
+		source_fail(source, "a list came that holds only from later on");
+	else if (is_older(source, from_unix_s))
 		source_fail(source, "an older list came than the one before");
 	else if (inquirer->entry_count - kept + crl_entry_count(job->crl) > ENTRIES_MAX)
 		source_fail(source, "the lists that are kept already take all the memory that they may");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,29 @@ START_TEST(test_reason)
 }
 END_TEST
 
+/* Where descriptors ran out in the middle, the rest was not looked at: the scheduler has to see that. */
+START_TEST(test_starved_is_not_well)
+{
+	struct result single[SINGLE_MAX];
+	struct result result;
+
+	make("+!", single);
+	single[1].error_number = EMFILE;
+	result_init(&result, 7);
+	addresses_merge(single, 2, 0, &result);
+	ck_assert_int_eq(result.reason, REASON_LOCAL_ERROR);
+	ck_assert_int_eq(result.error_number, EMFILE);
+	result_done(&result);
+
+	make("-!", single);
+	single[1].error_number = EMFILE;
+	result_init(&result, 7);
+	addresses_merge(single, 2, 0, &result);
+	ck_assert_int_eq(result.reason, REASON_CONNECT_REFUSED);
+	result_done(&result);
+}
+END_TEST
+
 START_TEST(test_latency_is_of_the_slowest_good_one)
 {
 	struct result single[SINGLE_MAX];
@@ -148,6 +172,48 @@ START_TEST(test_the_certificate_that_is_worth_least)
 }
 END_TEST
 
+/* Two addresses, the first with nothing to complain of: what is wrong with the second one is not lost. */
+static const struct other_row {
+	const char *what;
+	struct certificate other;
+} other_rows[] = {
+	{ "revoked, and ends later", { .not_after_unix_s = 99, .revocation = REASON_CERT_REVOKED } },
+	{ "revoked", { .not_after_unix_s = 90, .revocation = REASON_CERT_REVOKED } },
+	{ "without a staple", { .not_after_unix_s = 90, .revocation = REASON_CERT_REVOCATION_UNKNOWN } },
+	{ "a weak key", { .not_after_unix_s = 90, .weak_leaf = REASON_CERT_WEAK_KEY } },
+	{ "a weak chain", { .not_after_unix_s = 90, .weak_chain = REASON_CERT_WEAK_SIGNATURE } },
+	{ "an old version", { .not_after_unix_s = 90, .tls = REASON_TLS_VERSION } },
+	{ "an old version, and ends later", { .not_after_unix_s = 99, .tls = REASON_TLS_VERSION } },
+};
+
+START_TEST(test_what_is_wrong_at_one_address_is_told)
+{
+	const struct other_row *row = &other_rows[_i];
+
+	for (size_t place = 0; place < 2; place++) {
+		struct result single[SINGLE_MAX];
+		struct result result;
+
+		make("++", single);
+		single[1 - place].certificate =
+			(struct certificate){ .not_after_unix_s = 90, .chain_not_after_unix_s = INT64_MAX };
+		single[place].certificate = row->other;
+		single[place].certificate.chain_not_after_unix_s = INT64_MAX;
+		for (size_t i = 0; i < 2; i++) {
+			single[i].certificate.present = true;
+			single[i].certificate.agreed = 1;
+		}
+		result_init(&result, 7);
+		addresses_merge(single, 2, 0, &result);
+		ck_assert_msg(result.certificate.revocation == row->other.revocation, "%s", row->what);
+		ck_assert_msg(result.certificate.weak_leaf == row->other.weak_leaf, "%s", row->what);
+		ck_assert_msg(result.certificate.weak_chain == row->other.weak_chain, "%s", row->what);
+		ck_assert_msg(result.certificate.tls == row->other.tls, "%s", row->what);
+		result_done(&result);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("addresses");
@@ -156,8 +222,11 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(tests, test_reason, 0, (int)(sizeof(rows) / sizeof(rows[0])));
+	tcase_add_test(tests, test_starved_is_not_well);
 	tcase_add_test(tests, test_latency_is_of_the_slowest_good_one);
 	tcase_add_test(tests, test_the_certificate_that_is_worth_least);
+	tcase_add_loop_test(tests, test_what_is_wrong_at_one_address_is_told, 0,
+			    (int)(sizeof(other_rows) / sizeof(other_rows[0])));
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

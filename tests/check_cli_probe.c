@@ -291,6 +291,41 @@ START_TEST(a_chain_is_judged_as_a_client_builds_it)
 }
 END_TEST
 
+/* As the daemon knows it, whose inquirer asked the authority. */
+START_TEST(what_an_authority_said_is_told)
+{
+	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK };
+	struct tls_facts facts = *facts_of(&found);
+	struct target_config target = target_of(&found);
+	const struct page_style plain = { .columns = COLUMNS };
+	AUTO(str) struct str text = { 0 };
+	AUTO(str) struct str page = { 0 };
+	struct json_writer w;
+	struct result result;
+	struct probed probed;
+	struct json *json;
+
+	facts.revocation_text = (char *)"revoked on 2026-11-23T11:00:00Z (keyCompromise)";
+	result_init(&result, 1);
+	result.started_unix_us = now_unix_s * US_PER_S;
+	result.certificate = (struct certificate){
+		.present = true,
+		.not_before_unix_s = facts.chain[0].not_before_unix_s,
+		.not_after_unix_s = facts.chain[0].not_after_unix_s,
+		.chain_not_after_unix_s = facts.chain[1].not_after_unix_s,
+		.revocation = REASON_CERT_REVOKED,
+	};
+	probed_judge(&probed, &target, &result, &facts, now_unix_s * US_PER_S);
+	json_start(&w, &text);
+	view_probe(&w, &probed);
+	has(text.data, "\"revocation_text\":\"revoked on 2026-11-23T11:00:00Z (keyCompromise)\"");
+	json = parsed(text.data);
+	probe_page(&page, json, &plain);
+	has(page.data, "  revoked on 2026-11-23T11:00:00Z (keyCompromise)\n");
+	json_free(json);
+}
+END_TEST
+
 START_TEST(a_page_with_all_that_a_terminal_can)
 {
 	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 12000, 30000, 12, REASON_CERT_HOSTNAME };
@@ -704,6 +739,7 @@ static void add_tests(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, a_probe, 0, (int)COUNT(probes));
 	tcase_add_test(tcase, a_chain_is_judged_as_a_client_builds_it);
+	tcase_add_test(tcase, what_an_authority_said_is_told);
 	tcase_add_test(tcase, a_page_with_all_that_a_terminal_can);
 	tcase_add_test(tcase, a_waterfall_stands_where_time_went);
 	tcase_add_test(tcase, a_page_of_odd_values);

@@ -1197,7 +1197,7 @@ START_TEST(fills_an_exchange)
 	check_step(config, 0, 0, EXCHANGE_EXPECT, "^220 (?<host>\\S+)");
 	check_step(config, 0, 1, EXCHANGE_EXPECT_NOT, "^5");
 	check_step(config, 0, 2, EXCHANGE_EXPECT, "^2$");
-	check_step(config, 0, 3, EXCHANGE_SEND, "EHLO ${capture.host} variable.example.com $${x}\r\n");
+	check_step(config, 0, 3, EXCHANGE_SEND, "EHLO ${capture.host} ${[}variable.example.com${]} $${x}\r\n");
 	check_step(config, 0, 4, EXCHANGE_SEND_HEX, "00 ff");
 	check_step(config, 0, 5, EXCHANGE_EXPECT_HEX, "53");
 	check_step(config, 0, 6, EXCHANGE_STARTTLS, "now");

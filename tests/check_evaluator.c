@@ -178,7 +178,8 @@ START_TEST(test_since_is_the_first_failure)
 }
 END_TEST
 
-/* Latency: f fast, s over the warning, S over the critical threshold, - a failed probe. Levels o w C. */
+/* Latency: f fast, h the same of some addresses, s over the warning, S over the critical threshold, - a failed probe.
+ * Levels o w C. */
 struct latency_row {
 	const char *what;
 	const char *probes;
@@ -196,6 +197,8 @@ static const struct latency_row latency_rows[] = {
 	{ "better, then well", "SSSssff", "ooCCwwo" },
 	{ "straight back", "SSSff", "ooCCo" },
 	{ "fast again takes two", "sssfsff", "oowwwwo" },
+	{ "where some addresses answer, those have a value", "hhss", "oooo" },
+	{ "fast again while an address is down", "ssshhh", "oowwoo" },
 };
 
 START_TEST(test_latency)
@@ -211,7 +214,7 @@ START_TEST(test_latency)
 
 		probe(row->probes[i], i, &result);
 		if (row->probes[i] != '-')
-			result.phase_us[PHASE_TOTAL] = row->probes[i] == 'f' ? 1000 :
+			result.phase_us[PHASE_TOTAL] = row->probes[i] == 'f' || row->probes[i] == 'h' ? 1000 :
 						       row->probes[i] == 's' ? 300000 :
 									       2000000;
 		evaluator_next(&rules, &standing, &result, false, result.started_unix_us, &changes);

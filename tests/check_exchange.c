@@ -662,6 +662,37 @@ START_TEST(does_not_tell_what_it_sends)
 }
 END_TEST
 
+/* A server may repeat what it does not understand, also cut where we cut what we show. */
+START_TEST(does_not_tell_what_is_repeated)
+{
+	static const struct exchange_step steps[] = { SEND("PASS ${[}hunter2${$}${]}\r\n"), EXPECT("^OK") };
+	AUTO(str) struct str answer = { 0 };
+	struct exchange_plan *plan = make(steps, 2);
+	struct exchange *exchange = exchange_new(plan);
+	const char *output;
+	const char *text;
+	size_t bytes;
+
+	exchange_begin(exchange);
+	output = exchange_output(exchange, &bytes);
+	ck_assert_uint_eq(bytes, 15);
+	ck_assert_int_eq(memcmp(output, "PASS hunter2$\r\n", bytes), 0);
+	exchange_output_sent(exchange, bytes);
+	for (int i = 0; i < 195; i++)
+		str_add_char(&answer, 'x');
+	str_add(&answer, "hunter2$\r\nunknown: PASS hunter2$\r\n");
+	exchange_input(exchange, answer.data + (_i == 0 ? 197 + 8 : 0), answer.bytes - (_i == 0 ? 197 + 8 : 0));
+	ck_assert_int_eq(exchange_closed(exchange), EXCHANGE_FAILED);
+	exchange_failure(exchange, &text);
+	ck_assert_ptr_null(strstr(text, "hunt"));
+	if (_i == 0)
+		check_failure(exchange, REASON_EXCHANGE_MISMATCH,
+			      "step 2, expect \"^OK\": received \"unknown: PASS ********\\r\\n\", then the peer closed");
+	exchange_free(exchange);
+	exchange_plan_free(plan);
+}
+END_TEST
+
 START_TEST(says_when_it_is_unsettled)
 {
 	static const struct exchange_step steps[] = { SEND("a"), EXPECT("\\w+"), EXPECT("b$") };
@@ -703,6 +734,7 @@ static Suite *exchange_suite(void)
 	tcase_add_loop_test(tcase, caps_a_capture, 0, 2);
 	tcase_add_test(tcase, gives_up_an_expression_without_end);
 	tcase_add_loop_test(tcase, does_not_tell_what_it_sends, 0, 2);
+	tcase_add_loop_test(tcase, does_not_tell_what_is_repeated, 0, 2);
 	tcase_add_test(tcase, says_when_it_is_unsettled);
 	suite_add_tcase(suite, tcase);
 	return suite;

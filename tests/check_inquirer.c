@@ -51,9 +51,9 @@ struct authority {
 	struct event_base *base;
 	struct evconnlistener *listener;
 	struct page pages[PAGES];
-	struct list sides;   /* connections */
 	int connections;
 	struct str heard;    /* the last request */
+	struct list sides;   /* still open */
 };
 
 struct side {
@@ -131,9 +131,10 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	(void)from;
 	(void)from_bytes;
 	authority->connections++;
-	side->authority = authority;
-	side->bev = bev;
+	list_init(&side->node);
 	list_push(&authority->sides, &side->node);
+	side->bev = bev;
+	side->authority = authority;
 	bufferevent_setcb(bev, on_side, NULL, on_side_event, side);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
 }
@@ -479,6 +480,28 @@ START_TEST(older_list_is_not_taken)
 }
 END_TEST
 
+/* Else none that comes until then would be newer. */
+START_TEST(list_of_the_future_is_not_taken)
+{
+	SCENE;
+	struct page *page = &scene.authority.pages[0];
+
+	scene_init(&scene);
+	serve_list(&scene, page, &scene.world.between, false, -60, 9 * HOUR_S);
+	judge(&scene, REVOCATION_CRL, true);
+	wait_for_news(&scene);
+	serve_list(&scene, page, &scene.world.between, false, 50 * HOUR_S, 99 * HOUR_S);
+	pass_s(8 * HOUR_S);
+	wait_for_news(&scene);
+	ck_assert_int_eq(page->requests, 2);
+	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, true), "ok");
+	serve_list(&scene, page, &scene.world.between, true, 60, 99 * HOUR_S);
+	pass_s(HOUR_S);
+	wait_for_news(&scene);
+	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, true), "cert_revoked");
+}
+END_TEST
+
 static const struct {
 	const char *says;
 	int status;
@@ -731,6 +754,7 @@ int main(void)
 	tcase_add_test(tests, gone_and_too_old);
 	tcase_add_test(tests, once_an_hour_and_back);
 	tcase_add_test(tests, older_list_is_not_taken);
+	tcase_add_test(tests, list_of_the_future_is_not_taken);
 	tcase_add_loop_test(tests, wrong_list, 0, ROWS(wrong_rows));
 	tcase_add_test(tests, private_address);
 	tcase_add_test(tests, name_is_looked_up);

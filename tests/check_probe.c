@@ -799,6 +799,22 @@ START_TEST(expected_reasons)
 }
 END_TEST
 
+/* A name that must not be there, and all of whose addresses would be probed. */
+START_TEST(no_address_is_expected)
+{
+	static const struct zone none[] = { { 0 } };
+	AUTO(world) struct world world;
+	struct plan plan;
+
+	world_init(&world, none);
+	plan = plan_for_name("none.test", 443);
+	plan.all_addresses = true;
+	reason_set_add(&plan.expected, REASON_DNS_NOT_FOUND);
+	run(&world, &plan);
+	ck_assert_str_eq(reason_name(world.result.reason), "ok");
+}
+END_TEST
+
 /* Cancelling */
 
 START_TEST(a_cancelled_probe_is_silent)
@@ -1294,6 +1310,7 @@ static void add_all(TCase *tcase)
 	tcase_add_loop_test(tcase, all_addresses, 0, ROWS(everyone_rows));
 	tcase_add_test(tcase, to_cancel_the_leader_cancels_all);
 	tcase_add_loop_test(tcase, expected_reasons, 0, ROWS(expected_rows));
+	tcase_add_test(tcase, no_address_is_expected);
 	tcase_add_test(tcase, a_cancelled_probe_is_silent);
 	tcase_add_test(tcase, the_end_of_the_loop_ends_all);
 	tcase_add_loop_test(tcase, handshakes, 0, ROWS(tls_rows));

@@ -975,6 +975,32 @@ START_TEST(facts_come_although_a_client_certificate_is_demanded)
 }
 END_TEST
 
+/* TLS 1.3: the handshake is over for us before the server has seen that it gets no certificate. */
+START_TEST(the_first_failure_stays)
+{
+	AUTO(world) struct world world;
+	AUTO(peer) struct peer peer = { 0 };
+	AUTO(made) struct made leaf = { 0 };
+	struct tls_session *session;
+	size_t sent;
+
+	world_init(&world);
+	leaf = make_leaf(&world.root, "DNS:shop.example.com");
+	peer_init(&peer, &leaf, NULL, 0);
+	SSL_CTX_set_verify(peer.ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	peer_listen(&peer);
+	session = session_open(world.context, peer.near, &shop);
+	ck_assert_int_eq(shake(session, &peer, noon), TLS_STEP_DONE);
+	SSL_do_handshake(peer.ssl);
+	ERR_clear_error();
+	ck_assert_int_eq(tls_session_listen(session), TLS_STEP_FAILED);
+	expect_failure(session, "tls_alert", "(alert 116)", 0);
+	ck_assert_int_eq(tls_session_write(session, "QUIT\r\n", 6, &sent), TLS_STEP_FAILED);
+	expect_failure(session, "tls_alert", "(alert 116)", 0);
+	tls_session_free(session);
+}
+END_TEST
+
 /* What a server can say without an end. One is ignored in a handshake (RFC 5246 section 7.4.1.1). */
 START_TEST(hello_requests_do_not_hold_a_step_for_ever)
 {
@@ -1193,6 +1219,14 @@ START_TEST(ten_thousand_names_are_read_and_a_longer_list_is_named)
 }
 END_TEST
 
+static void hear(void *arg, bool sent, const char *name, size_t bytes)
+{
+	(void)arg;
+	(void)sent;
+	(void)name;
+	(void)bytes;
+}
+
 START_TEST(a_hundred_certificates_are_enough)
 {
 	enum { LIST_MAX = 101 };
@@ -1211,6 +1245,8 @@ START_TEST(a_hundred_certificates_are_enough)
 	SSL_CTX_set_max_proto_version(peer.ctx, _i % 2 == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
 	peer_listen(&peer);
 	session = session_open(world.context, peer.near, &shop);
+	if (_i >= 4) /* somebody reads along */
+		tls_session_on_message(session, hear, NULL);
 	ck_assert_int_eq(shake(session, &peer, noon), shown == 100 ? TLS_STEP_DONE : TLS_STEP_FAILED);
 	if (shown > 100)
 		expect_failure(session, "tls_protocol", "certificate list too big (more than 100", 0);
@@ -1432,10 +1468,11 @@ static void add_all(TCase *tcase)
 	tcase_add_loop_test(tcase, what_is_agreed_on_is_told_and_judged, 0, ROWS(agreed_rows));
 	tcase_add_loop_test(tcase, a_list_of_ciphers_is_checked, 0, ROWS(offer_rows));
 	tcase_add_test(tcase, facts_come_although_a_client_certificate_is_demanded);
+	tcase_add_test(tcase, the_first_failure_stays);
 	tcase_add_loop_test(tcase, byte_by_byte_and_cut_anywhere, 0, 2);
 	tcase_add_test(tcase, a_forged_signature_is_a_verdict_too);
 	tcase_add_loop_test(tcase, ten_thousand_names_are_read_and_a_longer_list_is_named, 0, 3);
-	tcase_add_loop_test(tcase, a_hundred_certificates_are_enough, 0, 4);
+	tcase_add_loop_test(tcase, a_hundred_certificates_are_enough, 0, 6);
 	tcase_add_loop_test(tcase, diffie_hellman_short_and_endless, 0, ROWS(group_rows));
 	tcase_add_test(tcase, two_domains_share_one_trust);
 	tcase_add_test(tcase, a_context_made_by_another_thread);

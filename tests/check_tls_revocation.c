@@ -193,6 +193,30 @@ START_TEST(forged_signature)
 }
 END_TEST
 
+/* Whoever has a certificate of a trusted authority is not one. */
+START_TEST(signed_by_no_authority)
+{
+	__attribute__((cleanup(world_auto))) struct world world;
+	const struct tls_wish careless = { .server_name = "shop.example.com", .verify = VERIFY_OFF, .inquiry = true };
+	struct made customer, forged;
+	struct tls_facts *facts;
+
+	world_init(&world);
+	customer = make_cert(&(struct cert_plan){ .cn = "customer", .issuer = &world.between,
+						  .not_before_unix_s = noon - 10 * day,
+						  .not_after_unix_s = noon + 80 * day });
+	forged = make_shop(&customer, add_points);
+	const struct made *others[] = { &customer, &world.between };
+
+	facts = facts_of(&world, &forged, others, 2, &careless);
+	ck_assert_ptr_nonnull(facts->inquiry->trouble);
+	ck_assert_str_eq(facts->inquiry->trouble, "nobody is asked about a certificate that no trusted authority signed");
+	tls_facts_free(facts);
+	made_done(&forged);
+	made_done(&customer);
+}
+END_TEST
+
 /* ---- lists ---- */
 
 enum signer { BY_ISSUER, BY_STRANGER, BY_NAMESAKE };
@@ -678,6 +702,7 @@ int main(void)
 	tcase_add_test(tests, what_is_asked);
 	tcase_add_test(tests, what_cannot_be_asked);
 	tcase_add_test(tests, forged_signature);
+	tcase_add_test(tests, signed_by_no_authority);
 	tcase_add_loop_test(tests, list, 0, ROWS(crl_rows));
 	tcase_add_test(tests, list_of_another_issuer);
 	tcase_add_test(tests, issuer_may_not_sign_lists);

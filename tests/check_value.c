@@ -334,14 +334,14 @@ static const struct {
 	bool names_capture;
 } sends[] = {
 	{ "plain", EXPANSION_MADE, "plain", false },
-	{ "${NAME}\r\n", EXPANSION_MADE, "value\r\n", false },
+	{ "${NAME}\r\n", EXPANSION_MADE, "${[}value${]}\r\n", false },
 	{ "${capture.a} $${capture.a} $", EXPANSION_MADE, "${capture.a} $${capture.a} $", true },
 	{ "$${capture.a}", EXPANSION_MADE, "$${capture.a}", false },
 	{ "$$${capture.a}", EXPANSION_MADE, "$$${capture.a}", false },
 	{ "x$${${capture.a}", EXPANSION_MADE, "x$${${capture.a}", true },
-	{ "${YAML}", EXPANSION_MADE, "[a, ${$}{NAME}]", false },
-	{ "${DOLLAR}{capture.a}", EXPANSION_MADE, "${$}{capture.a}", false },
-	{ "${DOLLAR}${capture.a}", EXPANSION_MADE, "${$}${capture.a}", true },
+	{ "${YAML}", EXPANSION_MADE, "${[}[a, ${$}{NAME}]${]}", false },
+	{ "${DOLLAR}{capture.a}", EXPANSION_MADE, "${[}${$}${]}{capture.a}", false },
+	{ "${DOLLAR}${capture.a}", EXPANSION_MADE, "${[}${$}${]}${capture.a}", true },
 	{ "${$}", EXPANSION_BAD, NULL, false },
 	{ "${NONE}", EXPANSION_UNSET, NULL, false },
 };

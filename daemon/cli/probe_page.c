@@ -266,6 +266,8 @@ static void explain_certificate(struct page *page, struct str *text)
 	if (reason == REASON_CERT_WEAK_KEY || reason == REASON_CERT_WEAK_SIGNATURE)
 		str_add(text, json_get_string(tls, "weak_text"));
 	if (reason == REASON_CERT_REVOKED || reason == REASON_CERT_REVOCATION_UNKNOWN)
+		str_add(text, json_get_string(tls, "revocation_text"));
+	if (text->bytes == 0 && (reason == REASON_CERT_REVOKED || reason == REASON_CERT_REVOCATION_UNKNOWN))
 		str_add(text, json_get_string(tls, "staple_text"));
 	if (text->bytes == 0)
 		str_add(text, json_get_string(tls, "verify_text"));

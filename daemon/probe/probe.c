@@ -359,7 +359,7 @@ static void probe_end(struct probe *probe)
 	if (probe->role != PROBE_LEADER || probe->members == NULL)
 		probe->result.phase = probe->result.reason == REASON_OK ? PHASE_TOTAL : probe->phase->name;
 	stream_read_numbers(probe);
-	if (probe->role != PROBE_LEADER)
+	if (probe->role != PROBE_LEADER || probe->members == NULL) /* else each of them was judged */
 		probe_judge(probe);
 	probe_close(probe);
 	if (probe->state == PROBE_STARTING) {

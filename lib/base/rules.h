@@ -86,7 +86,8 @@ struct exchange_step {
 	enum exchange_kind kind;
 	/*
 	 * send: ${capture.NAME} is what an expect captured, $${ a literal ${, ${$} a literal $; any other byte but NUL
-	 * stands for itself. expect, expect_not: the expression. Hex: as str_add_unhex() takes it.
+	 * stands for itself. What is between ${[} and ${]} is a secret: it is not shown if the peer repeats it.
+	 * expect, expect_not: the expression. Hex: as str_add_unhex() takes it.
 	 */
 	char *text;
 	char *where; /* in the file, for mistakes found when the expressions are compiled */

@@ -520,11 +520,13 @@ static enum expansion expand_one(const char *dollar, size_t bytes, const struct 
 		error_set(err, "the environment has no variable %.100s", name);
 		return EXPANSION_UNSET;
 	}
+	str_add(out, for_send ? "${[}" : "");
 	for (const char *p = value; *p != '\0'; p++)
 		if (for_send && *p == '$')
 			str_add(out, "${$}");
 		else
 			str_add_char(out, *p);
+	str_add(out, for_send ? "${]}" : "");
 	return EXPANSION_MADE;
 }
 

@@ -63,7 +63,7 @@ enum expansion value_expand(const char *text, const struct config_env *env, char
 bool value_names_capture(const char *text);
 /*
  * The same for what an exchange sends, where captures are put in later: $${ stays, and a $ that a variable brings in is
- * ${$} (struct exchange_step). Never NONE.
+ * ${$}; what it brings in stands between ${[} and ${]} (struct exchange_step). Never NONE.
  */
 enum expansion value_expand_send(const char *text, const struct config_env *env, char **expanded,
 				 struct error *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/eval/addresses.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "lib/base/mem.h"
@@ -39,6 +40,15 @@ static bool is_not_good(const struct result *result)
 	return result->reason != REASON_OK;
 }
 
+/* The system had no room for its socket: nobody looked, and it passes. A way that is missing stays so. */
+static bool is_starved(const struct result *result)
+{
+	const int number = result->error_number;
+
+	return result->reason == REASON_LOCAL_ERROR &&
+	       (number == EMFILE || number == ENFILE || number == ENOBUFS || number == ENOMEM);
+}
+
 static const struct result *slowest(const struct result *single, size_t count)
 {
 	const struct result *slowest = &single[0];
@@ -62,13 +72,25 @@ static int64_t first_end_unix_s(const struct certificate *certificate)
 		       certificate->chain_not_after_unix_s;
 }
 
+/* Of what is wrong with it, and is not its end, the parts that are at most a warning or as the rules say. */
+static int count_flaws(const struct certificate *certificate)
+{
+	return (certificate->revocation != REASON_OK) + (certificate->weak_leaf != REASON_OK) +
+	       (certificate->weak_chain != REASON_OK) + (certificate->tls != REASON_OK);
+}
+
+/* The same one may be shown by all and yet be worth less at one: without a staple, or with an old version of TLS. */
 static bool is_worth_less(const struct certificate *a, const struct certificate *b)
 {
 	if (!b->present || !a->present)
-		return a->present;
+		return a->present && !b->present;
 	if ((a->verdict == REASON_OK) != (b->verdict == REASON_OK))
 		return a->verdict != REASON_OK;
-	return first_end_unix_s(a) < first_end_unix_s(b);
+	if ((a->revocation == REASON_CERT_REVOKED) != (b->revocation == REASON_CERT_REVOKED))
+		return a->revocation == REASON_CERT_REVOKED;
+	if (first_end_unix_s(a) != first_end_unix_s(b))
+		return first_end_unix_s(a) < first_end_unix_s(b);
+	return count_flaws(a) > count_flaws(b);
 }
 
 static struct result *worst_certificate(struct result *single, size_t count)
@@ -79,6 +101,18 @@ static struct result *worst_certificate(struct result *single, size_t count)
 		if (is_worth_less(&single[i].certificate, &worst->certificate))
 			worst = &single[i];
 	return worst;
+}
+
+/* What was agreed on is judged apart from the certificate: the first that is not as required counts for all. */
+static void take_agreed(const struct result *single, size_t count, struct certificate *certificate)
+{
+	for (size_t i = 0; i < count && certificate->tls == REASON_OK; i++) {
+		if (single[i].certificate.agreed == 0)
+			continue;
+		certificate->tls = single[i].certificate.tls;
+		if (certificate->agreed == 0)
+			certificate->agreed = single[i].certificate.agreed;
+	}
 }
 
 /* "192.0.2.8: connection refused; 192.0.2.9: ...": those that are not good. */
@@ -145,11 +179,13 @@ static const struct result *judge(const struct result *single, size_t count, siz
 		need = known;
 	if (known == 0)
 		bad = most_common(single, count, is_not_good);
+	if (bad == NULL)
+		bad = most_common(single, count, is_starved);
 	if (bad == NULL) {
 		result->reason = REASON_OK;
 		return slowest(single, count);
 	}
-	result->reason = known > 0 && good > 0 && good >= need ? REASON_SOME_ADDRESSES : bad->reason;
+	result->reason = is_bad(bad) && good > 0 && good >= need ? REASON_SOME_ADDRESSES : bad->reason;
 	return bad;
 }
 
@@ -165,6 +201,7 @@ void addresses_merge(struct result *single, size_t count, size_t need, struct re
 	if (result->detail == NULL && speaker->detail != NULL)
 		result->detail = mem_strdup(speaker->detail);
 	result->certificate = shown->certificate;
+	take_agreed(single, count, &result->certificate);
 	result->facts = TAKE(shown->facts);
 	take_numbers(slowest(single, count), result);
 	for (size_t i = 0; i < count; i++) {

@@ -174,7 +174,8 @@ static void judge_latency(const struct rules *rules, struct standing *standing, 
 	const bool critical = rules->latency_critical_us > 0 && value_us >= rules->latency_critical_us;
 	const bool warning = critical || (rules->latency_warning_us > 0 && value_us >= rules->latency_warning_us);
 
-	if (result->reason != REASON_OK || value_us < 0 ||
+	/* Where some addresses are down the others have a value: an incident must not stay open as long as that lasts. */
+	if (level_of(result->reason) == LEVEL_CRITICAL || value_us < 0 ||
 	    (rules->latency_warning_us == 0 && rules->latency_critical_us == 0))
 		return;
 	if (warning && standing->rows.warning == 0)

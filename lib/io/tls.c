@@ -193,6 +193,9 @@ static void session_fail(struct tls_session *session, int ssl_error, int error_n
 {
 	struct cause cause = cause_take();
 
+	/* What comes after it, as of a goodbye, is no news. */
+	if (session->failure != REASON_OK)
+		return;
 	if (session->local_trouble || cause.memory) {
 		session->failure = REASON_LOCAL_ERROR;
 		session->failure_text = mem_strdup("out of memory inside OpenSSL");

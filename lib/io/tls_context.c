@@ -232,7 +232,7 @@ static int count_certificates(const uint8_t *list, size_t bytes, bool has_extens
  * certificates (1 MiB of small ones: 300 ms). A callback cannot refuse, but what it is shown is the very buffer
  * that is read next, and a list of a wrong length ends the handshake there. If that changes, this limit is lost.
  */
-static void on_message(int sent, int version, int type, const void *data, size_t bytes, SSL *ssl, void *arg)
+void context_on_message(int sent, int version, int type, const void *data, size_t bytes, SSL *ssl, void *arg)
 {
 	struct tls_session *session = SSL_get_app_data(ssl);
 	uint8_t *message = (uint8_t *)data;
@@ -303,7 +303,7 @@ static bool context_set_up(SSL_CTX *ctx, const struct tls_trust *trust)
 {
 	SSL_CTX_set_security_level(ctx, 0);
 	SSL_CTX_set_security_callback(ctx, on_security);
-	SSL_CTX_set_msg_callback(ctx, on_message);
+	SSL_CTX_set_msg_callback(ctx, context_on_message);
 	SSL_CTX_set_options(ctx, SSL_OP_LEGACY_SERVER_CONNECT | SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION |
 				 SSL_OP_TLSEXT_PADDING);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);

@@ -161,16 +161,19 @@ ASN1_INTEGER *inquiry_serial(const struct inquiry *inquiry)
 	return d2i_ASN1_INTEGER(NULL, &at, (long)(2 + inquiry->serial_bytes));
 }
 
-/* From the leaf up each is signed by the next, and the last is trusted; a date or a name may be wrong all the
- * same. */
+/* From the leaf up each is signed by the next, which may sign, and the last is trusted; a date or a name may be wrong
+ * all the same. A customer of an authority is none. */
 static bool is_way_signed(const struct way *way)
 {
 	const int count = sk_X509_num(way->chain);
 
-	for (int i = 0; i + 1 < count; i++)
-		if (X509_verify(sk_X509_value(way->chain, i),
-				X509_get0_pubkey(sk_X509_value(way->chain, i + 1))) != 1)
+	for (int i = 0; i + 1 < count; i++) {
+		X509 *issuer = sk_X509_value(way->chain, i + 1);
+
+		if (X509_check_ca(issuer) == 0 ||
+		    X509_verify(sk_X509_value(way->chain, i), X509_get0_pubkey(issuer)) != 1)
 			return false;
+	}
 	return way->built;
 }
 

@@ -24,8 +24,7 @@ static void on_message(int sent, int version, int content_type, const void *data
 	const char *known = NULL;
 	char name[NAME_BYTES];
 
-	(void)version;
-	(void)ssl;
+	context_on_message(sent, version, content_type, data, bytes, ssl, NULL);
 	if (content_type == SSL3_RT_CHANGE_CIPHER_SPEC) {
 		session->on_message(session->on_message_arg, sent != 0, "ChangeCipherSpec", bytes);
 	} else if (content_type == SSL3_RT_ALERT && bytes >= 2) {

@@ -161,6 +161,9 @@ bool tls_client_use(const struct tls_client *client, struct ssl_ctx_st *ctx);
 
 /* tls_context.c */
 extern const char tls_probe_ciphersuites[]; /* all of TLS 1.3 */
+/* OpenSSL's callback of each message, which keeps our limits: who takes its place has to call it. */
+void context_on_message(int sent, int version, int type, const void *data, size_t bytes, struct ssl_st *ssl,
+			void *arg);
 const char *tls_library_words(void); /* of the newest error; empties the queue */
 bool tls_domain_encode(struct tls_domain *domain, struct x509_st *x509, size_t *bytes); /* into domain->der */
 

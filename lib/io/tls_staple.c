@@ -23,7 +23,9 @@ static X509 *find_issuer(struct tls_session *session, X509 *leaf)
 
 	verdict_find_way(session);
 	issuer = sk_X509_num(session->way.chain) > 1 ? sk_X509_value(session->way.chain, 1) : NULL;
-	return issuer != NULL && X509_verify(leaf, X509_get0_pubkey(issuer)) == 1 ? issuer : NULL;
+	if (issuer == NULL || X509_check_ca(issuer) == 0 || X509_verify(leaf, X509_get0_pubkey(issuer)) != 1)
+		return NULL;
+	return issuer;
 }
 
 /* False: the issuer is not known yet, it may be shown the next time. */

@@ -19,6 +19,7 @@ enum {
 /* A part of a send: what a group caught, or bytes as they are. */
 struct piece {
 	size_t capture; /* 1 + its index in the plan; 0: the bytes */
+	bool secret;
 	struct str bytes;
 };
 
@@ -59,11 +60,13 @@ static struct piece *piece_add(struct step *step)
 	return &step->pieces[step->piece_count++];
 }
 
-/* The piece of plain bytes at the end. */
-static struct str *bytes_at_end(struct step *step)
+/* The piece of such bytes at the end. */
+static struct str *bytes_at_end(struct step *step, bool secret)
 {
-	if (step->piece_count == 0 || step->pieces[step->piece_count - 1].capture != 0)
-		piece_add(step);
+	const struct piece *last = step->piece_count > 0 ? &step->pieces[step->piece_count - 1] : NULL;
+
+	if (last == NULL || last->capture != 0 || last->secret != secret)
+		piece_add(step)->secret = secret;
 	return &step->pieces[step->piece_count - 1].bytes;
 }
 
@@ -111,18 +114,23 @@ static bool add_capture(struct exchange_plan *plan, struct step *step, const cha
 
 static bool read_send(struct exchange_plan *plan, struct step *step, const char *text, struct error *err)
 {
+	bool secret = false;
+
 	while (*text != '\0') {
 		if (str_starts(text, "$${")) {
-			str_add(bytes_at_end(step), "${");
+			str_add(bytes_at_end(step, secret), "${");
 			text += 3;
 		} else if (str_starts(text, "${$}")) {
-			str_add_char(bytes_at_end(step), '$');
+			str_add_char(bytes_at_end(step, secret), '$');
+			text += 4;
+		} else if (str_starts(text, "${[}") || str_starts(text, "${]}")) {
+			secret = text[2] == '[';
 			text += 4;
 		} else if (str_starts(text, "${")) {
 			if (!add_capture(plan, step, text, &text, err))
 				return false;
 		} else {
-			str_add_char(bytes_at_end(step), *text++);
+			str_add_char(bytes_at_end(step, secret), *text++);
 		}
 	}
 	return true;
@@ -130,7 +138,7 @@ static bool read_send(struct exchange_plan *plan, struct step *step, const char 
 
 static bool read_hex(struct step *step, const char *text, struct error *err)
 {
-	struct str *bytes = bytes_at_end(step);
+	struct str *bytes = bytes_at_end(step, false);
 
 	if (!str_add_unhex(bytes, text))
 		return error_set(err, "must be bytes of two hexadecimal digits, like \"00 ff\"");
@@ -281,6 +289,24 @@ static void add_shown(struct str *out, const char *data, size_t bytes, size_t ma
 	str_add(out, bytes > shown ? "...\"" : "\"");
 }
 
+/* What came, from `start` on. A peer may repeat what it was told; scrubbed first, for cutting could split a secret. */
+static void add_input(struct exchange *exchange, size_t start)
+{
+	const struct exchange_plan *plan = exchange->plan;
+	struct str shown = { 0 };
+
+	str_add_bytes(&shown, exchange->input.data + start, exchange->input.bytes - start);
+	for (size_t i = 0; i < plan->count; i++)
+		for (size_t j = 0; j < plan->steps[i].piece_count; j++) {
+			const struct piece *piece = &plan->steps[i].pieces[j];
+
+			if (piece->secret)
+				str_scrub(&shown, piece->bytes.data, piece->bytes.bytes);
+		}
+	add_shown(&exchange->text, shown.data, shown.bytes, SHOWN_RECEIVED_BYTES_MAX);
+	wipe_done(&shown);
+}
+
 /* "step 2, expect "^220": "; what is sent is not shown. */
 static void name_step(struct exchange *exchange, size_t index)
 {
@@ -335,7 +361,7 @@ static void fail_with_input(struct exchange *exchange, size_t index, enum reason
 	if (start == input->bytes) /* a guard that fits what came before: that is what was wrong */
 		start = 0;
 	fail(exchange, index, reason, "received ");
-	add_shown(&exchange->text, input->data + start, input->bytes - start, SHOWN_RECEIVED_BYTES_MAX);
+	add_input(exchange, start);
 	str_add(&exchange->text, ending_text(exchange));
 }
 
@@ -603,7 +629,7 @@ static bool run_starttls(struct exchange *exchange)
 	}
 	if (!exchange->mid_line && input->bytes > 0) {
 		fail(exchange, exchange->step, REASON_EXCHANGE_MISMATCH, "the peer spoke between the go-ahead and TLS: ");
-		add_shown(&exchange->text, input->data, input->bytes, SHOWN_RECEIVED_BYTES_MAX);
+		add_input(exchange, 0);
 	} else if (exchange->ending == ENDING_CLOSED || exchange->ending == ENDING_TIMED_OUT) {
 		not_come(exchange);
 	} else if (!exchange->mid_line) {
