@@ -233,7 +233,7 @@ static const struct row mistakes[] = {
 	  ONE("3:31: targets[0].exchange[1]: starttls can be only once") },
 	{ TARGET("exchange: [{expect_not: a}]"),
 	  ONE("3:14: targets[0].exchange[0]: guards the next expect: an expect must follow it") },
-	{ TARGET("exchange: [{expect_not: a}, {expect_hex: 00}]"),
+	{ TARGET("exchange: [{expect_not: a}, {send: b}, {starttls: now}, {expect: c}]"),
 	  ONE("3:14: targets[0].exchange[0]: guards the next expect: an expect must follow it") },
 	{ "defaults: {exchange: [{starttls: on}]}\ntargets: ['a:1', 'b:1']\n",
 	  ONE("1:34: defaults.exchange[0].starttls: must be now") },
@@ -1192,7 +1192,9 @@ START_TEST(fills_an_exchange)
 					  "- {address: 'c:22', exchange: [{expect: '^SSH'}]}\n"
 					  "- {address: 'd:22', exchange: [{expect: ^SSH}]}\n"
 					  "- {address: 'e:25', profile: smtp, exchange: []}\n"
-					  "- 'f:1'\n");
+					  "- 'f:1'\n"
+					  "- {address: 'g:1', exchange: [{expect_not: a}, {send: b}, "
+					  "{expect_hex: 00}]}\n");
 
 	check_step(config, 0, 0, EXCHANGE_EXPECT, "^220 (?<host>\\S+)");
 	check_step(config, 0, 1, EXCHANGE_EXPECT_NOT, "^5");
@@ -1213,12 +1215,13 @@ START_TEST(fills_an_exchange)
 	ck_assert_str_eq(config->targets[1].server_name, "n");
 	ck_assert_int_eq(config->targets[1].rules.verify, VERIFY_CHAIN);
 	check_step(config, 2, 0, EXCHANGE_EXPECT, "^SSH");
+	check_step(config, 6, 2, EXCHANGE_EXPECT_HEX, "00");
 	ck_assert(!config->targets[2].tls);
 	ck_assert_uint_eq(config->targets[3].exchange, config->targets[2].exchange);
 	ck_assert_uint_eq(config->targets[4].exchange, 0);
 	ck_assert(!config->targets[4].tls);
 	ck_assert_uint_eq(config->targets[5].exchange, 0);
-	ck_assert_uint_eq(config->exchange_count, 3);
+	ck_assert_uint_eq(config->exchange_count, 4);
 	config_free(config);
 }
 END_TEST

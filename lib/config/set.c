@@ -923,6 +923,17 @@ static void add_step(const struct spot *spot, struct node *node, const struct pa
 							    .path = path_text(&value) };
 }
 
+/* Whether an expect follows the guard steps[guard] before TLS begins; sends and other guards may stand between. */
+static bool guard_has_expect(const struct exchange_step *steps, size_t count, size_t guard)
+{
+	size_t next = guard + 1;
+
+	while (next < count && (steps[next].kind == EXCHANGE_EXPECT_NOT || steps[next].kind == EXCHANGE_SEND ||
+				steps[next].kind == EXCHANGE_SEND_HEX))
+		next++;
+	return next < count && steps[next].kind != EXCHANGE_STARTTLS;
+}
+
 /* What is wrong between the steps, which `node` has one for one. */
 static void check_steps(const struct spot *spot, struct node *node, const struct exchange_step *steps)
 {
@@ -930,11 +941,9 @@ static void check_steps(const struct spot *spot, struct node *node, const struct
 
 	for (uint32_t i = 0; i < node->count; i++) {
 		const enum exchange_kind kind = steps[i].kind;
-		const bool last = i + 1 == node->count;
 		struct path path = { spot->path, NULL, i };
 
-		if (kind == EXCHANGE_EXPECT_NOT &&
-		    (last || (steps[i + 1].kind != EXCHANGE_EXPECT && steps[i + 1].kind != EXCHANGE_EXPECT_NOT)))
+		if (kind == EXCHANGE_EXPECT_NOT && !guard_has_expect(steps, node->count, i))
 			mistake(spot->load, node->items[i], &path, "guards the next expect: an expect must follow it");
 		if (kind == EXCHANGE_STARTTLS && starts_tls)
 			mistake(spot->load, node->items[i], &path, "starttls can be only once");
