@@ -263,6 +263,7 @@ static void write_tls(struct json_writer *w, const struct probed *probed)
 	json_key_string(w, "verify_text", facts != NULL ? facts->verify_text : NULL);
 	json_key_string(w, "weak_text", facts != NULL ? facts->weak_text : NULL);
 	json_key_string(w, "staple_text", facts != NULL ? facts->staple_text : NULL);
+	json_key_string(w, "revocation_text", facts != NULL ? facts->revocation_text : NULL);
 	json_key_string(w, "tls_text", facts != NULL ? facts->tls_text : NULL);
 	json_object_end(w);
 }
