@@ -59,14 +59,15 @@ static void store_certificates(struct app *app, const struct target *target, con
 			       bool revocation_changed)
 {
 	for (size_t i = 0; i < changes->dropped_count; i++)
-		store_drop_certificate(ledger_batch(app->ledger), target->watched.config->name, changes->dropped[i]);
+		store_drop_certificate(ledger_batch(app->ledger), target->watched.config->name,
+				       changes->dropped[i]);
 	if (changes->added == NULL && revocation_changed)
 		app_store_certificate(app, target,
 				      standing_certificate(&target->watched.standing,
 							   target->watched.last.certificate.fingerprint));
 	if (changes->added != NULL)
-		app_store_certificate(app, target,
-				      standing_certificate(&target->watched.standing, changes->added->fingerprint));
+		app_store_certificate(
+			app, target, standing_certificate(&target->watched.standing, changes->added->fingerprint));
 }
 
 static void set_pace(struct app *app, struct target *target)

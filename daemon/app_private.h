@@ -81,8 +81,8 @@ struct resolver_options app_resolver_options(const struct config *config);
 void app_reload(struct app *app, struct control_call *call);
 
 /* app_revocation.c: what the inquirer found out, as part of the certificate check. */
-/* Before the result is judged: sets its certificate's revocation, and the text in the facts of it. True: it is another than
- * was known of the certificate. */
+/* Before the result is judged: sets its certificate's revocation, and the text in the facts of it. True: it is
+ * another than was known of the certificate. */
 bool app_look_up_revocation(struct app *app, struct target *target, struct result *result);
 /* Judges all targets anew that an authority is asked about. */
 void app_judge_revocations(struct app *app);

@@ -19,10 +19,10 @@ static bool is_about(const struct tls_facts *facts, const uint8_t *fingerprint)
 	       memcmp(facts->chain[0].fingerprint, fingerprint, FINGERPRINT_BYTES) == 0;
 }
 
-/* False: nobody has answered yet, or only that it cannot be known, which takes back no revocation. The facts get the
- * words. */
-static bool look_up(struct app *app, const struct target_config *config, struct tls_facts *facts, enum reason known,
-		    enum reason *reason)
+/* False: nobody has answered yet, or only that it cannot be known, which takes back no revocation. The facts get
+ * the words. */
+static bool look_up(struct app *app, const struct target_config *config, struct tls_facts *facts,
+		    enum reason known, enum reason *reason)
 {
 	AUTO(str) struct str text = { 0 };
 
@@ -42,7 +42,8 @@ bool app_look_up_revocation(struct app *app, struct target *target, struct resul
 
 	if (!is_asked(target->watched.config) || !certificate->present)
 		return false;
-	const struct seen_certificate *seen = standing_certificate(&target->watched.standing, certificate->fingerprint);
+	const struct seen_certificate *seen =
+		standing_certificate(&target->watched.standing, certificate->fingerprint);
 	const enum reason known = seen != NULL ? seen->certificate.revocation : REASON_OK;
 
 	/* Until somebody answers it is as it was: perhaps before a restart. */
@@ -64,9 +65,10 @@ static void judge_anew(struct app *app, struct target *target)
 	const uint8_t *fingerprint = watched->facts->chain[0].fingerprint;
 	const struct seen_certificate *seen = standing_certificate(&watched->standing, fingerprint);
 
-	if (seen == NULL || !look_up(app, watched->config, watched->facts, seen->certificate.revocation, &reason) ||
-	    !evaluator_set_revocation(&watched->config->rules, &watched->standing, fingerprint, reason, clock_unix_us(),
-				      &changes))
+	if (seen == NULL ||
+	    !look_up(app, watched->config, watched->facts, seen->certificate.revocation, &reason) ||
+	    !evaluator_set_revocation(&watched->config->rules, &watched->standing, fingerprint, reason,
+				      clock_unix_us(), &changes))
 		return;
 	app_take_changes(app, target, &changes);
 	app_store_certificate(app, target, standing_certificate(&watched->standing, fingerprint));

@@ -450,13 +450,14 @@ START_TEST(test_revocation_found_later)
 	ck_assert_ptr_null(standing_certificate(&standing, other));
 	ck_assert(!evaluator_set_revocation(&rules, &standing, fingerprint, REASON_OK, now_us + 1, &changes));
 	ck_assert(!evaluator_set_revocation(&rules, &standing, other, REASON_CERT_REVOKED, now_us + 1, &changes));
-	ck_assert(evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOCATION_UNKNOWN, now_us + 2,
-					   &changes));
+	ck_assert(evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOCATION_UNKNOWN,
+					   now_us + 2, &changes));
 	ck_assert_uint_eq(changes.count, 1);
 	ck_assert_int_eq(changes.list[0].level, LEVEL_WARNING);
 	ck_assert_int_eq(changes.list[0].since_unix_us, now_us + 2);
 	ck_assert_mem_eq(changes.list[0].certificate->fingerprint, fingerprint, FINGERPRINT_BYTES);
-	ck_assert(evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOKED, now_us + 3, &changes));
+	ck_assert(evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOKED, now_us + 3,
+					   &changes));
 	ck_assert_uint_eq(changes.count, 1);
 	ck_assert_int_eq(changes.list[0].level, LEVEL_CRITICAL);
 	ck_assert_int_eq(changes.list[0].reason, REASON_CERT_REVOKED);
@@ -465,7 +466,8 @@ START_TEST(test_revocation_found_later)
 	ck_assert_uint_eq(changes.count, 1);
 	ck_assert_int_eq(changes.list[0].level, LEVEL_OK);
 	rules.certificate = false;
-	ck_assert(!evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOKED, now_us + 5, &changes));
+	ck_assert(!evaluator_set_revocation(&rules, &standing, fingerprint, REASON_CERT_REVOKED, now_us + 5,
+					    &changes));
 	standing_done(&standing);
 }
 END_TEST

@@ -587,7 +587,8 @@ END_TEST
 /* The address that is judged is the one that is connected to, written or looked up. */
 START_TEST(http_public_only)
 {
-	static const char *const hosts[] = { "127.0.0.1", "[::1]", "0x7f000001", "[::ffff:127.0.0.1]", "10.0.0.1", "crl.test" };
+	static const char *const hosts[] = { "127.0.0.1",	   "[::1]",    "0x7f000001",
+					     "[::ffff:127.0.0.1]", "10.0.0.1", "crl.test" };
 
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
 		struct bench bench;

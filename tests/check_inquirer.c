@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/list.h"
 #include "lib/io/http_client.h"
 #include "lib/io/resolver.h"
 #include "lib/io/tls_revocation.h"
@@ -50,23 +51,31 @@ struct authority {
 	struct event_base *base;
 	struct evconnlistener *listener;
 	struct page pages[PAGES];
+	struct list sides;   /* connections */
 	int connections;
 	struct str heard;    /* the last request */
 };
 
 struct side {
+	struct list node;
+	struct bufferevent *bev;
 	struct authority *authority;
 	struct str heard;
 };
 
-static void side_close(struct bufferevent *bev, short what, void *arg)
+static void side_free(struct side *side)
 {
-	struct side *side = arg;
-
-	(void)what;
+	list_remove(&side->node);
+	bufferevent_free(side->bev);
 	str_done(&side->heard);
 	free(side);
-	bufferevent_free(bev);
+}
+
+static void on_side_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	(void)what;
+	side_free(arg);
 }
 
 static bool is_whole(const struct str *heard)
@@ -123,7 +132,9 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	(void)from_bytes;
 	authority->connections++;
 	side->authority = authority;
-	bufferevent_setcb(bev, on_side, NULL, side_close, side);
+	side->bev = bev;
+	list_push(&authority->sides, &side->node);
+	bufferevent_setcb(bev, on_side, NULL, on_side_event, side);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
 }
 
@@ -133,6 +144,7 @@ static void authority_open(struct authority *authority, struct event_base *base)
 	socklen_t bytes = sizeof(sin);
 
 	*authority = (struct authority){ .base = base };
+	list_init(&authority->sides);
 	authority->listener = evconnlistener_new_bind(base, on_accept, authority,
 						      LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 16,
 						      (struct sockaddr *)&sin, sizeof(sin));
@@ -170,8 +182,8 @@ struct scene {
 
 static void add_urls(X509 *x509)
 {
-	AUTO(string) char *lists = mem_printf("URI:http://%s:%u/one.crl,URI:http://%s:%u/two.crl", fake_host, fake_port,
-					      fake_host, fake_port);
+	AUTO(string) char *lists = mem_printf("URI:http://%s:%u/one.crl,URI:http://%s:%u/two.crl", fake_host,
+					      fake_port, fake_host, fake_port);
 	AUTO(string) char *responder = mem_printf("OCSP;URI:http://%s:%u/ocsp", fake_host, fake_port);
 
 	made_add_extension(x509, NID_crl_distribution_points, lists);
@@ -180,7 +192,9 @@ static void add_urls(X509 *x509)
 
 static struct tls_facts *facts_of(struct world *world, const struct made *leaf)
 {
-	static const struct tls_wish wish = { .server_name = "shop.example.com", .verify = VERIFY_FULL, .inquiry = true };
+	static const struct tls_wish wish = { .server_name = "shop.example.com",
+					      .verify = VERIFY_FULL,
+					      .inquiry = true };
 	__attribute__((cleanup(peer_auto))) struct peer peer = { 0 };
 	const struct made *between = &world->between;
 	struct tls_session *session;
@@ -221,9 +235,12 @@ static void scene_init_at(struct scene *scene, const char *host)
 	scene->http = http_client_new(scene->base, &err);
 	scene->resolver = resolver_make(scene->base);
 	authority_open(&scene->authority, scene->base);
-	scene->leaf = make_cert(&(struct cert_plan){ .cn = "leaf", .issuer = &scene->world.between,
-						     .sans = "DNS:shop.example.com", .not_before_unix_s = noon - 10 * day,
-						     .not_after_unix_s = noon + 80 * day, .finish = add_urls });
+	scene->leaf = make_cert(&(struct cert_plan){ .cn = "leaf",
+						     .issuer = &scene->world.between,
+						     .sans = "DNS:shop.example.com",
+						     .not_before_unix_s = noon - 10 * day,
+						     .not_after_unix_s = noon + 80 * day,
+						     .finish = add_urls });
 	scene->facts = facts_of(&scene->world, &scene->leaf);
 	scene->inquirer = inquirer_new(&(struct inquirer_options){ .base = scene->base, .http = scene->http,
 								   .resolver = scene->resolver, .now = now },
@@ -238,9 +255,13 @@ static void scene_init(struct scene *scene)
 
 static void scene_auto(struct scene *scene)
 {
+	struct side *side;
+
 	inquirer_free(scene->inquirer);
 	http_client_free(scene->http);
 	resolver_free(scene->resolver);
+	list_each(side, &scene->authority.sides, struct side, node)
+		side_free(side);
 	if (scene->authority.listener != NULL)
 		evconnlistener_free(scene->authority.listener);
 	for (size_t i = 0; i < PAGES; i++)
@@ -254,15 +275,16 @@ static void scene_auto(struct scene *scene)
 }
 
 /* A list from from_s to until_s, from noon on. */
-static void serve_list(struct scene *scene, struct page *page, const struct made *signer, bool revoked, int64_t from_s,
-		       int64_t until_s)
+static void serve_list(struct scene *scene, struct page *page, const struct made *signer, bool revoked,
+		       int64_t from_s, int64_t until_s)
 {
 	X509_CRL *crl = crl_begin(&scene->world.between, noon + from_s, noon + until_s);
 	uint8_t *der;
 	int bytes;
 
 	if (revoked)
-		crl_add(crl, X509_get0_serialNumber(scene->leaf.x509), noon + from_s, CRL_REASON_KEY_COMPROMISE, false);
+		crl_add(crl, X509_get0_serialNumber(scene->leaf.x509), noon + from_s, CRL_REASON_KEY_COMPROMISE,
+			false);
 	bytes = crl_end(crl, signer, &der);
 	page_set(page, 200, der, (size_t)bytes);
 	OPENSSL_free(der);
@@ -271,8 +293,8 @@ static void serve_list(struct scene *scene, struct page *page, const struct made
 static void serve_response(struct scene *scene, int status, int64_t from_s, int64_t until_s)
 {
 	uint8_t *der;
-	const int bytes = ocsp_make(&scene->leaf, &scene->world.between, &scene->world.between, status, noon + from_s,
-				    until_s != 0 ? noon + until_s : 0, &der);
+	const int bytes = ocsp_make(&scene->leaf, &scene->world.between, &scene->world.between, status,
+				    noon + from_s, until_s != 0 ? noon + until_s : 0, &der);
 
 	page_set(&scene->authority.pages[2], 200, der, (size_t)bytes);
 	OPENSSL_free(der);
@@ -284,7 +306,8 @@ static const char *judge(struct scene *scene, enum revocation how, bool private_
 	enum reason reason;
 
 	str_clear(&scene->text);
-	if (!inquirer_judge(scene->inquirer, scene->facts->inquiry, how, private_too, KEEP_MS, &reason, &scene->text))
+	if (!inquirer_judge(scene->inquirer, scene->facts->inquiry, how, private_too, KEEP_MS, &reason,
+			    &scene->text))
 		return "";
 	ck_assert_uint_gt(scene->text.bytes, 0);
 	return reason_name(reason);
@@ -400,8 +423,9 @@ START_TEST(gone_and_too_old)
 	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, true), "");
 	wait_for_news(&scene);
 	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, true), "cert_revocation_unknown");
-	ck_assert_str_eq(scene.text.data, "the list is too old: it held until 2026-11-23T14:00:00Z; since then 127.0.0.1: "
-					  "connect: Connection refused");
+	ck_assert_str_eq(scene.text.data,
+			 "the list is too old: it held until 2026-11-23T14:00:00Z; since then 127.0.0.1: "
+			 "connect: Connection refused");
 }
 END_TEST
 
@@ -496,8 +520,9 @@ START_TEST(private_address)
 	while (strcmp(judge(&scene, REVOCATION_CRL, false), "") == 0)
 		wait_for_news(&scene);
 	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, false), "cert_revocation_unknown");
-	ck_assert_str_eq(scene.text.data, "127.0.0.1: private, loopback and link-local addresses are not connected to "
-					  "(certificate.revocation_private)");
+	ck_assert_str_eq(scene.text.data,
+			 "127.0.0.1: private, loopback and link-local addresses are not connected to "
+			 "(certificate.revocation_private)");
 	ck_assert_int_eq(scene.authority.connections, 0);
 	/* Another target's permission is not this one's. */
 	ck_assert_str_eq(judge(&scene, REVOCATION_CRL, true), "");
@@ -573,7 +598,8 @@ START_TEST(ocsp_good_then_revoked)
 	ck_assert_str_eq(judge(&scene, REVOCATION_OCSP, true), "ok");
 	ck_assert_str_eq(scene.text.data, "good until 2026-11-23T16:00:00Z");
 	ck_assert_ptr_nonnull(strstr(scene.authority.heard.data, "POST /ocsp HTTP/1.1\r\n"));
-	ck_assert_ptr_nonnull(strstr(scene.authority.heard.data, "\r\nContent-Type: application/ocsp-request\r\n"));
+	ck_assert_ptr_nonnull(
+		strstr(scene.authority.heard.data, "\r\nContent-Type: application/ocsp-request\r\n"));
 	const struct inquiry *inquiry = scene.facts->inquiry;
 
 	ck_assert_mem_eq(scene.authority.heard.data + scene.authority.heard.bytes - inquiry->ocsp_request_bytes,
@@ -611,8 +637,9 @@ START_TEST(ocsp_gone_and_too_old)
 	pass_s(REVOCATION_SLACK_S + 1);
 	ck_assert(inquirer_tick(scene.inquirer));
 	ck_assert_str_eq(judge(&scene, REVOCATION_OCSP, true), "cert_revocation_unknown");
-	ck_assert_str_eq(scene.text.data, "the OCSP response is too old: it held until 2026-11-23T14:00:00Z; since then the "
-					  "OCSP response is an error: trylater");
+	ck_assert_str_eq(scene.text.data,
+			 "the OCSP response is too old: it held until 2026-11-23T14:00:00Z; since then the "
+			 "OCSP response is an error: trylater");
 }
 END_TEST
 
@@ -662,8 +689,9 @@ START_TEST(nothing_to_ask)
 	str_clear(&scene.text);
 	inquiry.crl_other_count = 1;
 	ck_assert(inquirer_judge(scene.inquirer, &inquiry, REVOCATION_CRL, true, 1, &reason, &scene.text));
-	ck_assert_str_eq(scene.text.data, "the certificate names no list (CRL) that can be fetched: http only, whole and of "
-					  "its issuer");
+	ck_assert_str_eq(scene.text.data,
+			 "the certificate names no list (CRL) that can be fetched: http only, whole and of "
+			 "its issuer");
 	str_clear(&scene.text);
 	ck_assert(inquirer_judge(scene.inquirer, &inquiry, REVOCATION_OCSP, true, 1, &reason, &scene.text));
 	ck_assert_str_eq(scene.text.data, "the certificate names no OCSP responder (over http)");

@@ -20,8 +20,10 @@
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/wheel.h"
+#include "lib/config/config.h"
 #include "lib/io/resolver.h"
 #include "lib/io/tls.h"
+#include "lib/proto/exchange.h"
 #include "tests/make_cert.h"
 #include "tests/scripted_peer.h"
 
@@ -986,6 +988,214 @@ START_TEST(handshakes)
 }
 END_TEST
 
+/* STARTTLS */
+
+#define SAYS(text) { PEER_SEND, text, 0 }
+#define HEARS(text) { PEER_EXPECT, text, 0 }
+#define SHAKES { PEER_TLS, NULL, 0 }
+#define ENDS { PEER_END, NULL, 0 }
+
+static const struct peer_step goes_ahead[] = {
+	SAYS("220 peer\r\n"), HEARS("EHLO mon.test"), SAYS("250-peer\r\n250 STARTTLS\r\n"), HEARS("STARTTLS"),
+	SAYS("220 go\r\n"), SHAKES, HEARS("QUIT"), ENDS,
+};
+static const struct peer_step offers_nothing[] = {
+	SAYS("220 peer\r\n"), HEARS("EHLO"), SAYS("250-peer\r\n250 HELP\r\n"), ENDS,
+};
+static const struct peer_step says_no[] = { SAYS("554 go away\r\n"), ENDS };
+static const struct peer_step leaves[] = { SAYS("220 peer\r\n"), HEARS("EHLO"), { PEER_CLOSE, NULL, 0 } };
+static const struct peer_step injects[] = {
+	SAYS("220 peer\r\n"), HEARS("EHLO"), SAYS("250-peer\r\n250 STARTTLS\r\n"), HEARS("STARTTLS"),
+	SAYS("220 go\r\n250 mine\r\n"), SHAKES, ENDS,
+};
+static const struct peer_step half_a_greeting[] = { SAYS("220 pe"), ENDS };
+
+static const struct {
+	const char *says;
+	const struct peer_step *script;
+	const char *reason;
+	const char *phase;
+	const char *detail; /* how it begins; NULL: none */
+} starttls_rows[] = {
+	{ "goes ahead", goes_ahead, "ok", "total", NULL },
+	{ "offers nothing", offers_nothing, "starttls_not_offered", "starttls", "EHLO: no STARTTLS among: HELP" },
+	{ "says no", says_no, "starttls_refused", "starttls", "greeting: 554 go away" },
+	{ "leaves", leaves, "starttls_closed", "starttls", "closed while waiting for EHLO; it said: 220 peer" },
+	{ "injects", injects, "starttls_protocol", "starttls", "STARTTLS: 10 bytes after the go-ahead" },
+	{ "stops", half_a_greeting, "starttls_timeout", "starttls",
+	  "time over while waiting for greeting; it said: 220 pe" },
+};
+
+START_TEST(asks_for_tls)
+{
+	__attribute__((cleanup(tls_world_auto))) struct tls_world tls;
+	const struct result *result = &tls.world.result;
+	const bool well = strcmp(starttls_rows[_i].reason, "ok") == 0;
+
+	tls_world_init(&tls, starttls_rows[_i].script);
+	tls.plan.starttls = STARTTLS_SMTP;
+	tls.plan.ehlo = "mon.test";
+	if (strcmp(starttls_rows[_i].reason, "starttls_timeout") == 0)
+		tls.plan.timeout_us = SHORT_US;
+	run(&tls.world, &tls.plan);
+	ck_assert_str_eq(reason_name(result->reason), starttls_rows[_i].reason);
+	ck_assert_str_eq(phase_name(result->phase), starttls_rows[_i].phase);
+	ck_assert((result->detail == NULL) == (starttls_rows[_i].detail == NULL));
+	if (result->detail != NULL)
+		ck_assert_msg(strncmp(result->detail, starttls_rows[_i].detail, strlen(starttls_rows[_i].detail)) == 0,
+			      "%s", result->detail);
+	ck_assert_int_ge(result->phase_us[PHASE_STARTTLS], 0);
+	ck_assert_int_eq(result->phase_us[PHASE_TLS] >= 0, well);
+	ck_assert_int_eq(result->certificate.present, well);
+	wait_goodbyes(&tls.world);
+	if (well)
+		wait_ends(&tls.world, tls.peer, 1);
+	ck_assert_int_eq(scripted_peer_seen(tls.peer)->unexpected, 0);
+}
+END_TEST
+
+/* Exchanges */
+
+static const struct peer_step greets[] = { SAYS("220 peer ESMTP\r\n"), ENDS };
+static const struct peer_step greets_in_pieces[] = { { PEER_TRICKLE, "220 peer ESMTP\r\n", 1 }, ENDS };
+static const struct peer_step greets_without_end[] = { SAYS("220 peer"), ENDS };
+static const struct peer_step hears_its_name[] = { SAYS("220 peer ESMTP\r\n"), HEARS("EHLO peer"), SAYS("250 ok\r\n"),
+						   ENDS };
+static const struct peer_step starts_tls[] = {
+	SAYS("220 peer\r\n"), HEARS("STARTTLS"), SAYS("220 go\r\n"), SHAKES, HEARS("NOOP"), SAYS("250 ok\r\n"), ENDS,
+};
+
+#define STEP(kind, text) { EXCHANGE_##kind, (char *)text, (char *)"", (char *)"" }
+
+static const struct {
+	const char *says;
+	const struct peer_step *script;
+	struct exchange_step steps[6];
+	size_t count;
+	const char *reason;
+	const char *detail; /* how it begins; NULL: none */
+} exchange_rows[] = {
+	{ "a banner", greets, { STEP(EXPECT, "^220 ") }, 1, "ok", NULL },
+	{ "in pieces", greets_in_pieces, { STEP(EXPECT, "^220 .*\\r\\n") }, 1, "ok", NULL },
+	{ "one that may go on counts when it is quiet", greets_without_end, { STEP(EXPECT, "^220 \\S+") }, 1, "ok", NULL },
+	{ "another banner", greets, { STEP(EXPECT, "^554 ") }, 1, "exchange_mismatch",
+	  "step 1, expect \"^554 \": received \"220 peer ESMTP\\r\\n\"" },
+	{ "silence", just_there, { STEP(EXPECT, "^220 ") }, 1, "exchange_timeout", "step 1, expect \"^220 \": received nothing" },
+	{ "leaves", closes, { STEP(EXPECT, "^220 ") }, 1, "exchange_closed", "step 1, expect \"^220 \": the peer closed" },
+	{ "a capture", hears_its_name,
+	  { STEP(EXPECT, "^220 (?<host>\\S+) "), STEP(SEND, "EHLO ${capture.host}\r\n"), STEP(EXPECT, "^250 ") }, 3, "ok",
+	  NULL },
+	{ "TLS on the way", starts_tls,
+	  { STEP(EXPECT, "^220 "), STEP(SEND, "STARTTLS\r\n"), STEP(EXPECT, "^220 "), STEP(STARTTLS, "now"),
+	    STEP(SEND, "NOOP\r\n"), STEP(EXPECT, "^250 ") }, 6, "ok", NULL },
+};
+
+START_TEST(exchanges)
+{
+	__attribute__((cleanup(tls_world_auto))) struct tls_world tls;
+	const struct result *result = &tls.world.result;
+	struct exchange_plan *plan;
+	struct error err;
+	size_t bad;
+
+	tls_world_init(&tls, exchange_rows[_i].script);
+	plan = exchange_plan_new(exchange_rows[_i].steps, exchange_rows[_i].count, &bad, &err);
+	ck_assert_ptr_nonnull(plan);
+	tls.plan.exchange = plan;
+	tls.plan.tls_in_exchange = exchange_plan_starts_tls(plan);
+	if (!tls.plan.tls_in_exchange)
+		tls.plan.tls = NULL;
+	if (strcmp(exchange_rows[_i].reason, "exchange_timeout") == 0 ||
+	    strcmp(exchange_rows[_i].reason, "exchange_mismatch") == 0)
+		tls.plan.timeout_us = SHORT_US;
+	run(&tls.world, &tls.plan);
+	ck_assert_msg(strcmp(reason_name(result->reason), exchange_rows[_i].reason) == 0, "%s: %s: %s",
+		      exchange_rows[_i].says, reason_name(result->reason), result->detail != NULL ? result->detail : "");
+	ck_assert((result->detail == NULL) == (exchange_rows[_i].detail == NULL));
+	if (result->detail != NULL)
+		ck_assert_msg(strncmp(result->detail, exchange_rows[_i].detail, strlen(exchange_rows[_i].detail)) == 0,
+			      "%s", result->detail);
+	ck_assert_int_ge(result->phase_us[PHASE_EXCHANGE], 0);
+	ck_assert_int_eq(result->phase_us[PHASE_TLS] >= 0, tls.plan.tls_in_exchange);
+	if (result->reason == REASON_OK)
+		ck_assert_uint_eq(result->step_count, exchange_rows[_i].count);
+	for (size_t i = 1; i < result->step_count; i++)
+		ck_assert_int_ge(result->step_us[i], result->step_us[i - 1]);
+	ck_assert_int_eq(scripted_peer_seen(tls.peer)->unexpected, 0);
+	wait_goodbyes(&tls.world);
+	exchange_plan_free(plan);
+}
+END_TEST
+
+/* Ways */
+
+static const struct peer_step opens[] = {
+	HEARS("CONNECT shop.test:443 HTTP/1.1"), HEARS("Host: shop.test:443"), HEARS(""),
+	SAYS("HTTP/1.1 200 fine\r\n\r\n220 the target speaks first\r\n"), ENDS,
+};
+static const struct peer_step forbids[] = {
+	HEARS("CONNECT"), HEARS("Host:"), HEARS(""), SAYS("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), ENDS,
+};
+static const struct peer_step hears_a_header[] = { HEARS("PROXY TCP4 127.0.0.1 127.0.0.1 "), SAYS("220 hi\r\n"), ENDS };
+
+static const struct {
+	const char *says;
+	enum peer_manner manner;
+	const struct peer_step *script;
+	bool by_proxy;
+	const char *reason;
+	const char *phase;
+	const char *detail; /* how it begins; NULL: none */
+} way_rows[] = {
+	{ "the proxy opens, and the target's first words are not lost", PEER_LISTENS, opens, true, "ok", "total", NULL },
+	{ "the proxy forbids", PEER_LISTENS, forbids, true, "proxy_refused", "proxy", "the proxy says: 403 Forbidden" },
+	{ "the proxy is down", PEER_REFUSES, just_there, true, "proxy_failed", "connect", "proxy 127.0.0.1:" },
+	{ "the proxy is silent", PEER_LISTENS, just_there, true, "proxy_timeout", "proxy", "no answer of the proxy to " },
+	{ "the PROXY protocol comes first", PEER_LISTENS, hears_a_header, false, "ok", "total", NULL },
+};
+
+START_TEST(ways)
+{
+	static const struct exchange_step steps[] = { STEP(EXPECT, "^220 ") };
+	AUTO(world) struct world world;
+	struct target_config way = { 0 };
+	struct exchange_plan *exchange;
+	struct scripted_peer *peer;
+	struct address address;
+	struct error err;
+	struct plan plan;
+	size_t bad;
+
+	world_init(&world, NULL);
+	peer = scripted_peer_new(world.base, "127.0.0.1", 0, way_rows[_i].manner, way_rows[_i].script);
+	address = scripted_peer_address(peer);
+	exchange = exchange_plan_new(steps, 1, &bad, &err);
+	plan = way_rows[_i].by_proxy ? plan_for_name("shop.test", 443) : plan_for(&address);
+	plan.way = &way;
+	plan.exchange = exchange;
+	if (way_rows[_i].by_proxy)
+		way.proxy = (struct proxy_config){ .kind = PROXY_KIND_HTTP, .host = (char *)"127.0.0.1",
+						   .port = address.port, .literal = address };
+	else
+		way.proxy_protocol.version = PROXY_HEADER_V1;
+	if (strcmp(way_rows[_i].reason, "proxy_timeout") == 0)
+		plan.timeout_us = SHORT_US;
+	run(&world, &plan);
+	ck_assert_msg(strcmp(reason_name(world.result.reason), way_rows[_i].reason) == 0, "%s: %s: %s", way_rows[_i].says,
+		      reason_name(world.result.reason), world.result.detail != NULL ? world.result.detail : "");
+	ck_assert_str_eq(phase_name(world.result.phase), way_rows[_i].phase);
+	ck_assert((world.result.detail == NULL) == (way_rows[_i].detail == NULL));
+	if (way_rows[_i].detail != NULL)
+		ck_assert_msg(strncmp(world.result.detail, way_rows[_i].detail, strlen(way_rows[_i].detail)) == 0, "%s",
+			      world.result.detail);
+	ck_assert_int_eq(world.result.phase_us[PHASE_DNS], -1); /* the proxy looks the name up */
+	ck_assert_int_eq(scripted_peer_seen(peer)->unexpected, 0);
+	wait_goodbyes(&world);
+	scripted_peer_free(peer);
+	exchange_plan_free(exchange);
+}
+END_TEST
+
 /* With what was told the last time; true: facts came along. */
 static bool brings_facts(struct tls_world *tls, struct certificate *told, const char *verdict)
 {
@@ -1015,6 +1225,12 @@ START_TEST(facts_come_when_something_changed)
 	tls.plan.wish.server_name = "shop.example.com";
 	tls_world_set_leaf(&tls, -100, -50);
 	ck_assert(brings_facts(&tls, &told, "cert_expired"));
+	ck_assert(!brings_facts(&tls, &told, "cert_expired"));
+	/* A reload may want to know what is to be asked of an authority. */
+	ck_assert_ptr_null(tls.world.result.facts);
+	tls.plan.wish.inquiry = true;
+	ck_assert(brings_facts(&tls, &told, "cert_expired"));
+	ck_assert_ptr_nonnull(tls.world.result.facts->inquiry);
 	ck_assert(!brings_facts(&tls, &told, "cert_expired"));
 }
 END_TEST
@@ -1081,6 +1297,9 @@ static void add_all(TCase *tcase)
 	tcase_add_test(tcase, a_cancelled_probe_is_silent);
 	tcase_add_test(tcase, the_end_of_the_loop_ends_all);
 	tcase_add_loop_test(tcase, handshakes, 0, ROWS(tls_rows));
+	tcase_add_loop_test(tcase, asks_for_tls, 0, ROWS(starttls_rows));
+	tcase_add_loop_test(tcase, exchanges, 0, ROWS(exchange_rows));
+	tcase_add_loop_test(tcase, ways, 0, ROWS(way_rows));
 	tcase_add_test(tcase, facts_come_when_something_changed);
 	tcase_add_test(tcase, a_cancelled_handshake);
 	tcase_add_test(tcase, many);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Revocation lists and OCSP responses that are good, wrong, old, broken and large, against certificates of our own. */
+/* Revocation lists and OCSP responses that are good, wrong, old, broken and large, against certificates of our
+ * own. */
 #include "lib/io/tls_revocation.h"
 
 #include <check.h>
@@ -24,9 +25,11 @@ struct scene {
 
 static void add_points(X509 *x509)
 {
-	made_add_extension(x509, NID_crl_distribution_points, "URI:ldap://x.example.com/,URI:http://crl.example.com/between.crl");
-	made_add_extension(x509, NID_info_access,
-			   "caIssuers;URI:http://ca.example.com/,OCSP;URI:http://ocsp.example.com/,OCSP;URI:http://b.example.com/");
+	made_add_extension(x509, NID_crl_distribution_points,
+			   "URI:ldap://x.example.com/,URI:http://crl.example.com/between.crl");
+	made_add_extension(
+		x509, NID_info_access,
+		"caIssuers;URI:http://ca.example.com/,OCSP;URI:http://ocsp.example.com/,OCSP;URI:http://b.example.com/");
 }
 
 static struct tls_facts *facts_of(struct world *world, const struct made *leaf, const struct made *const *others,
@@ -50,8 +53,11 @@ static const struct tls_wish asked = { .server_name = "shop.example.com", .verif
 
 static struct made make_shop(const struct made *issuer, void (*finish)(X509 *))
 {
-	return make_cert(&(struct cert_plan){ .cn = "leaf", .issuer = issuer, .sans = "DNS:shop.example.com",
-					      .not_before_unix_s = noon - 10 * day, .not_after_unix_s = noon + 80 * day,
+	return make_cert(&(struct cert_plan){ .cn = "leaf",
+					      .issuer = issuer,
+					      .sans = "DNS:shop.example.com",
+					      .not_before_unix_s = noon - 10 * day,
+					      .not_after_unix_s = noon + 80 * day,
 					      .finish = finish });
 }
 
@@ -108,8 +114,9 @@ static void add_nothing(X509 *x509)
 
 static void add_useless(X509 *x509)
 {
-	made_add_extension(x509, NID_crl_distribution_points,
-			   "URI:ldap://x.example.com/,URI:https://x.example.com/,URI:file:///etc/passwd,URI:http://a b/");
+	made_add_extension(
+		x509, NID_crl_distribution_points,
+		"URI:ldap://x.example.com/,URI:https://x.example.com/,URI:file:///etc/passwd,URI:http://a b/");
 	made_add_extension(x509, NID_info_access, "OCSP;URI:https://ocsp.example.com/");
 }
 
@@ -117,7 +124,9 @@ START_TEST(what_cannot_be_asked)
 {
 	__attribute__((cleanup(world_auto))) struct world world;
 	const struct tls_wish silent = { .server_name = "shop.example.com", .verify = VERIFY_FULL };
-	const struct tls_wish careless = { .server_name = "other.example.com", .verify = VERIFY_OFF, .inquiry = true };
+	const struct tls_wish careless = { .server_name = "other.example.com",
+					   .verify = VERIFY_OFF,
+					   .inquiry = true };
 	struct made bare, useless, strange, alone;
 	struct tls_facts *facts;
 
@@ -145,11 +154,13 @@ START_TEST(what_cannot_be_asked)
 	tls_facts_free(facts);
 	/* Addresses that a server wrote itself are not followed, whatever is verified. */
 	facts = facts_of(&world, &strange, others, 1, &careless);
-	ck_assert_str_eq(facts->inquiry->trouble, "nobody is asked about a certificate that no trusted authority signed");
+	ck_assert_str_eq(facts->inquiry->trouble,
+			 "nobody is asked about a certificate that no trusted authority signed");
 	ck_assert_uint_eq(facts->inquiry->crl_url_count, 0);
 	tls_facts_free(facts);
 	facts = facts_of(&world, &alone, NULL, 0, &careless);
-	ck_assert_str_eq(facts->inquiry->trouble, "nobody is asked about a certificate that no trusted authority signed");
+	ck_assert_str_eq(facts->inquiry->trouble,
+			 "nobody is asked about a certificate that no trusted authority signed");
 	tls_facts_free(facts);
 	made_done(&bare);
 	made_done(&useless);
@@ -162,7 +173,9 @@ END_TEST
 START_TEST(forged_signature)
 {
 	__attribute__((cleanup(world_auto))) struct world world;
-	const struct tls_wish careless = { .server_name = "shop.example.com", .verify = VERIFY_OFF, .inquiry = true };
+	const struct tls_wish careless = { .server_name = "shop.example.com",
+					   .verify = VERIFY_OFF,
+					   .inquiry = true };
 	struct made liar, forged;
 	struct tls_facts *facts;
 
@@ -172,7 +185,8 @@ START_TEST(forged_signature)
 	liar = make_ca("Between", &world.stranger, noon + 1000 * day);
 	forged = make_shop(&liar, add_points);
 	facts = facts_of(&world, &forged, others, 1, &careless);
-	ck_assert_str_eq(facts->inquiry->trouble, "nobody is asked about a certificate that no trusted authority signed");
+	ck_assert_str_eq(facts->inquiry->trouble,
+			 "nobody is asked about a certificate that no trusted authority signed");
 	tls_facts_free(facts);
 	made_done(&forged);
 	made_done(&liar);
@@ -249,7 +263,8 @@ static void crl_add_number(X509_CRL *crl, int64_t number, bool critical)
 	ASN1_INTEGER_free(serial);
 }
 
-/* OpenSSL's configuration needs a section for a relative name, and has no way to write one for a CRL without a file. */
+/* OpenSSL's configuration needs a section for a relative name, and has no way to write one for a CRL without a
+ * file. */
 static void crl_add_point(X509_CRL *crl, const char *text)
 {
 	X509_EXTENSION *extension;
@@ -349,7 +364,8 @@ START_TEST(list)
 	}
 	ck_assert_msg(crl != NULL, "%s: %s", row->says, err.text);
 	crl_judge(crl, scene.facts->inquiry, noon, &verdict, &text);
-	ck_assert_msg(strcmp(reason_name(verdict.reason), row->reason_name) == 0 && strcmp(text.data, row->text) == 0,
+	ck_assert_msg(strcmp(reason_name(verdict.reason), row->reason_name) == 0 &&
+			      strcmp(text.data, row->text) == 0,
 		      "%s: %s, %s", row->says, reason_name(verdict.reason), text.data);
 	crl_judge(crl, scene.facts->inquiry, noon, &verdict, NULL);
 	ck_assert_str_eq(reason_name(verdict.reason), row->reason_name);
@@ -400,8 +416,12 @@ START_TEST(issuer_may_not_sign_lists)
 	int bytes;
 
 	world_init(&world);
-	issuer = make_cert(&(struct cert_plan){ .cn = "Signer", .issuer = &world.root, .ca = true, .finish = add_sign_usage,
-						.not_before_unix_s = noon - day, .not_after_unix_s = noon + day });
+	issuer = make_cert(&(struct cert_plan){ .cn = "Signer",
+						.issuer = &world.root,
+						.ca = true,
+						.finish = add_sign_usage,
+						.not_before_unix_s = noon - day,
+						.not_after_unix_s = noon + day });
 	bytes = crl_end(crl_begin(&issuer, noon - 60, noon + 60), &issuer, &der);
 	struct crl_issuer one = { .der_bytes = (size_t)i2d_X509(issuer.x509, &issuer_der) };
 
@@ -440,8 +460,8 @@ START_TEST(broken_lists)
 	}
 	ck_assert_ptr_null(read_crl(&scene, (const uint8_t *)"<html>not found</html>", 22, &err));
 	ck_assert_str_eq(err.text, "what came is no list (CRL)");
-	ck_assert_ptr_null(read_crl(&scene, (const uint8_t *)"-----BEGIN X509 CRL-----\nMA==\n-----END X509 CRL-----\n", 53,
-				    &err));
+	ck_assert_ptr_null(read_crl(
+		&scene, (const uint8_t *)"-----BEGIN X509 CRL-----\nMA==\n-----END X509 CRL-----\n", 53, &err));
 	OPENSSL_free(der);
 }
 END_TEST
@@ -473,8 +493,8 @@ END_TEST
 /* A million entries by hand: OpenSSL would take a gigabyte to make them. The same 25 bytes, but for the number. */
 static uint8_t *make_large(const struct made *issuer, const ASN1_INTEGER *serial, size_t count, size_t *bytes)
 {
-	static const uint8_t model[] = { 0x30, 0x17, 0x02, 0x06, 0x11, 0, 0, 0, 0, 0, 0x17, 0x0d, '2', '6', '1', '1', '2',
-					 '3', '1', '1', '0', '0', '0', '0', 'Z' };
+	static const uint8_t model[] = { 0x30, 0x17, 0x02, 0x06, 0x11, 0,   0,	 0,   0,   0,	0x17, 0x0d, '2',
+					 '6',  '1',  '1',  '2',	 '3',  '1', '1', '0', '0', '0', '0',  'Z' };
 	X509_CRL *small = crl_begin(issuer, noon - 60, noon + 3600);
 	uint8_t *der, *body, *at;
 	const unsigned char *tbs_at;
@@ -506,8 +526,9 @@ static uint8_t *make_large(const struct made *issuer, const ASN1_INTEGER *serial
 	const size_t own_bytes = entry_bytes - 2;
 	const size_t head_bytes = (size_t)length - entry_bytes;
 	const size_t total = list_bytes + own_bytes;
-	const uint8_t list_head[] = { 0x30, 0x84, (uint8_t)(total >> 24), (uint8_t)(total >> 16), (uint8_t)(total >> 8),
-				      (uint8_t)total };
+	const uint8_t list_head[] = {
+		0x30, 0x84, (uint8_t)(total >> 24), (uint8_t)(total >> 16), (uint8_t)(total >> 8), (uint8_t)total
+	};
 	const size_t tbs_bytes = head_bytes + sizeof(list_head) + total;
 	const uint8_t tbs_head[] = { 0x30, 0x84, (uint8_t)(tbs_bytes >> 24), (uint8_t)(tbs_bytes >> 16),
 				     (uint8_t)(tbs_bytes >> 8), (uint8_t)tbs_bytes };
@@ -530,15 +551,18 @@ static uint8_t *make_large(const struct made *issuer, const ASN1_INTEGER *serial
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
 	uint8_t signature[256];
 	size_t signature_bytes = sizeof(signature);
-	static const uint8_t algorithm[] = { 0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02 };
+	static const uint8_t algorithm[] = {
+		0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02
+	};
 
 	EVP_DigestSignInit(digest, NULL, EVP_sha256(), NULL, issuer->key);
 	ck_assert_int_eq(EVP_DigestSign(digest, signature, &signature_bytes, (uint8_t *)tbs.data, tbs.bytes), 1);
 	EVP_MD_CTX_free(digest);
 	const size_t bits = signature_bytes + 1;
 	const size_t whole = tbs.bytes + sizeof(algorithm) + 2 + bits;
-	const uint8_t whole_head[] = { 0x30, 0x84, (uint8_t)(whole >> 24), (uint8_t)(whole >> 16), (uint8_t)(whole >> 8),
-				       (uint8_t)whole };
+	const uint8_t whole_head[] = {
+		0x30, 0x84, (uint8_t)(whole >> 24), (uint8_t)(whole >> 16), (uint8_t)(whole >> 8), (uint8_t)whole
+	};
 	const uint8_t bits_head[] = { 0x03, (uint8_t)bits, 0 };
 
 	str_add_bytes(&all, whole_head, sizeof(whole_head));
@@ -633,7 +657,8 @@ START_TEST(response)
 		uint8_t *copy = mem_alloc((size_t)cut + 1);
 
 		memcpy(copy, der, (size_t)cut);
-		ocsp_judge(copy, (size_t)cut, scene.facts->inquiry, "the OCSP response", 3600, noon, &verdict, NULL);
+		ocsp_judge(copy, (size_t)cut, scene.facts->inquiry, "the OCSP response", 3600, noon, &verdict,
+			   NULL);
 		ck_assert_int_eq(verdict.reason, REASON_CERT_REVOCATION_UNKNOWN);
 		free(copy);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an authority answers about a revocation. The first byte says whether the rest is a list or an OCSP response. A list
- * is read whoever signed it, and judged at any time for any number; what OpenSSL reads of it too must be read alike.
+ * What an authority answers about a revocation. The first byte says whether the rest is a list or an OCSP
+ * response. A list is read whoever signed it, and judged at any time for any number; what OpenSSL reads of it too
+ * must be read alike.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -64,8 +64,8 @@ static inline int crl_end(X509_CRL *crl, const struct made *signer, uint8_t **de
 }
 
 /* until_unix_s 0: not said. */
-static inline int ocsp_make(const struct made *leaf, const struct made *issuer, const struct made *signer, int status,
-			    int64_t from_unix_s, int64_t until_unix_s, uint8_t **der)
+static inline int ocsp_make(const struct made *leaf, const struct made *issuer, const struct made *signer,
+			    int status, int64_t from_unix_s, int64_t until_unix_s, uint8_t **der)
 {
 	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
 	OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), leaf->x509, issuer->x509);
@@ -74,7 +74,8 @@ static inline int ocsp_make(const struct made *leaf, const struct made *issuer, 
 	OCSP_RESPONSE *response;
 	int bytes;
 
-	ck_assert_ptr_nonnull(OCSP_basic_add1_status(basic, id, status, OCSP_REVOKED_STATUS_SUPERSEDED, from, from, until));
+	ck_assert_ptr_nonnull(
+		OCSP_basic_add1_status(basic, id, status, OCSP_REVOKED_STATUS_SUPERSEDED, from, from, until));
 	ck_assert_int_eq(OCSP_basic_sign(basic, signer->x509, signer->key, EVP_sha256(), NULL, 0), 1);
 	response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
 	*der = NULL;

@@ -37,7 +37,11 @@ static enum step exchange_end(struct probe *probe, enum exchange_next next, int 
 /* The deadline settles what waited for more; it may have been enough. */
 void exchange_time_out(struct probe *probe)
 {
-	exchange_end(probe, exchange_timed_out(probe->exchange), 0);
+	const enum exchange_next next = exchange_timed_out(probe->exchange);
+
+	exchange_end(probe, next, 0);
+	if (next == EXCHANGE_START_TLS)
+		probe_fail(probe, REASON_TLS_TIMEOUT, 0, "no time was left for TLS");
 }
 
 static enum stream_step send_output(struct probe *probe, enum exchange_next *next, int *why)

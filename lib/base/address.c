@@ -313,7 +313,8 @@ bool address_is_public(const struct address *address)
 {
 	static const struct net apart_ipv4[] = {
 		{ { 0 }, 8 }, { { 10 }, 8 }, { { 100, 64 }, 10 }, { { 127 }, 8 }, { { 169, 254 }, 16 },
-		{ { 172, 16 }, 12 }, { { 192, 0, 0 }, 24 }, { { 192, 168 }, 16 }, { { 198, 18 }, 15 }, { { 224 }, 3 },
+		{ { 172, 16 }, 12 }, { { 192, 0, 0 }, 24 }, { { 192, 168 }, 16 }, { { 198, 18 }, 15 },
+		{ { 224 }, 3 },
 	};
 	static const struct net apart_ipv6[] = {
 		{ { 0 }, 96 }, /* ::, ::1 and addresses that once stood for IPv4 */

@@ -37,8 +37,8 @@ void address_print(const struct address *address, char out[ADDRESS_TEXT_BYTES]);
 void address_print_ip(const struct address *address, char out[ADDRESS_TEXT_BYTES]);
 bool address_equal(const struct address *a, const struct address *b);
 bool address_is_loopback(const struct address *address);
-/* Of the internet: not private, shared, unique local, loopback, link-local, multicast or otherwise set apart (RFC 6890), also
- * where IPv6 stands for IPv4. */
+/* Of the internet: not private, shared, unique local, loopback, link-local, multicast or otherwise set apart
+ * (RFC 6890), also where IPv6 stands for IPv4. */
 bool address_is_public(const struct address *address);
 bool address_is_link_local(const struct address *address); /* 169.254/16, fe80::/10, the metadata addresses, mapped forms */
 

@@ -392,8 +392,8 @@ static const struct certificate *worst_certificate(const struct rules *rules, co
 	return worst;
 }
 
-static void judge_set(const struct rules *rules, struct standing *standing, int64_t found_unix_us, int64_t now_unix_us,
-		      struct changes *changes)
+static void judge_set(const struct rules *rules, struct standing *standing, int64_t found_unix_us,
+		      int64_t now_unix_us, struct changes *changes)
 {
 	const struct verdict *verdict = &standing->checks[CHECK_CERTIFICATE];
 	const struct certificate *worst;
@@ -418,8 +418,8 @@ static void judge_certificate(const struct rules *rules, struct standing *standi
 }
 
 bool evaluator_set_revocation(const struct rules *rules, struct standing *standing,
-			      const uint8_t fingerprint[FINGERPRINT_BYTES], enum reason revocation, int64_t now_unix_us,
-			      struct changes *changes)
+			      const uint8_t fingerprint[FINGERPRINT_BYTES], enum reason revocation,
+			      int64_t now_unix_us, struct changes *changes)
 {
 	struct seen_certificate *seen = find_certificate(standing, fingerprint);
 

@@ -101,11 +101,11 @@ bool evaluator_certificate_change(const struct rules *rules, const struct standi
 /* How much time a certificate must have left: the smaller of a percentage and a duration, for one that lives so long; of
  * one without a lifetime (-1) only the duration counts. -1: no bound. */
 int64_t evaluator_bound_s(const struct expiry_bound *bound, int64_t lifetime_s);
-/* What was found out beside the probes of a certificate of the set: changes as of evaluator_next(). False: nothing that
- * was not known. */
+/* What was found out beside the probes of a certificate of the set: changes as of evaluator_next(). False: nothing
+ * that was not known. */
 bool evaluator_set_revocation(const struct rules *rules, struct standing *standing,
-			      const uint8_t fingerprint[FINGERPRINT_BYTES], enum reason revocation, int64_t now_unix_us,
-			      struct changes *changes);
+			      const uint8_t fingerprint[FINGERPRINT_BYTES], enum reason revocation,
+			      int64_t now_unix_us, struct changes *changes);
 /* NULL: not in the set. Lent until the next result. */
 const struct seen_certificate *standing_certificate(const struct standing *standing,
 						    const uint8_t fingerprint[FINGERPRINT_BYTES]);

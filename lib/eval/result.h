@@ -57,7 +57,7 @@ struct certificate_facts {
 	uint8_t fingerprint[FINGERPRINT_BYTES];
 };
 
-/* What it takes to ask an authority whether it has revoked the server's own certificate, and to judge the answer. */
+/* What it takes to ask an authority whether it has revoked the server's own certificate, and to judge what it says. */
 struct inquiry {
 	const char *trouble;             /* why nothing can be asked: a constant; NULL: it can */
 	char *crl_urls[INQUIRY_URLS_MAX]; /* http only, in the certificate's order */
@@ -71,7 +71,7 @@ struct inquiry {
 	bool ca;                         /* the certificate may sign others */
 	uint8_t *issuer;                 /* its certificate, DER */
 	size_t issuer_bytes;
-	uint8_t issuer_id[FINGERPRINT_BYTES]; /* SHA-256 of its name and key: who renews its certificate is the same */
+	uint8_t issuer_id[FINGERPRINT_BYTES]; /* SHA-256 of its name and key: a renewed one is the same */
 };
 
 struct tls_facts {

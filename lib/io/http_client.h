@@ -9,16 +9,17 @@
  *          when transfer_start() returns. `answer` is lent to the callback.
  * Calls:   `done` runs from the loop, never inside transfer_start(), exactly once, never after a cancel.
  * Fails:   all trouble is an answer (answer->kind).
- * Caps:    64 KiB of an answer's body are kept, the rest is read and dropped up to 1 MiB, then the transfer ends. Who
- *          needs the body says how much of it may come (whole_bytes); more, or less than was announced, is no answer.
- * HTTP:    the head decides: once it has come the transfer is ANSWERED, even if the body then breaks off.
+ * Caps:    64 KiB of an answer's body are kept, the rest is read and dropped up to 1 MiB, then the transfer ends.
+ *          Who needs the body says how much of it may come (whole_bytes); more, or less than was announced, is no
+ *          answer.
+ * HTTP:    the head decides: once it has come the transfer is ANSWERED, even if a body that is for people breaks off.
  * Mail:    AUTH is PLAIN or LOGIN. Recipients refused for good (5xx) are left out as long as one is accepted; a
  *          4xx to any refuses the whole before it is sent, so that another try makes no doubles. After the outcome
  *          is told a QUIT is said, for half a second at most.
  * Safety:  http and https only, beside mail; no redirect, no proxy or .netrc from the environment, HTTP/1.1; an
  *          address that is link-local or a cloud's metadata service is refused before connecting, with public_only
- *          any that is not of the internet; TLS is always verified, with the ca_files instead of the system's store if there are any. CR, LF and NUL cannot get
- *          into a header.
+ *          any that is not of the internet; TLS is always verified, with the ca_files instead of the system's
+ *          store if there are any. CR, LF and NUL cannot get into a header.
  */
 #ifndef PORTBELL_IO_HTTP_CLIENT_H
 #define PORTBELL_IO_HTTP_CLIENT_H
@@ -72,7 +73,7 @@ struct http_request {
 	const char *const *ca_files;     /* none: the system's */
 	size_t ca_file_count;
 	int64_t timeout_ms;
-	size_t whole_bytes;              /* the most that the body may have, which is wanted whole; 0: it is for people */
+	size_t whole_bytes; /* the most that the body may have, which is wanted whole; 0: it is for people */
 	bool public_only;
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A certificate revocation list (RFC 5280 section 5), read without OpenSSL's X509_CRL, which would need a few hundred
- * bytes for each entry: the entries are walked where they lie, and the serial numbers kept. OpenSSL reads the rest and
- * verifies the signature.
+ * A certificate revocation list (RFC 5280 section 5), read without OpenSSL's X509_CRL, which would need a few
+ * hundred bytes for each entry: the entries are walked where they lie, and the serial numbers kept. OpenSSL reads
+ * the rest and verifies the signature.
  */
 #include <assert.h>
 #include <stddef.h>
@@ -128,7 +128,8 @@ static bool time_of(const struct element *element, int64_t *unix_s)
 				       element->tag != TAG_UTC_TIME || element->bytes != 13)
 		return false;
 	if (!two_digits(&at, &tm.tm_year) || !two_digits(&at, &tm.tm_mon) || !two_digits(&at, &tm.tm_mday) ||
-	    !two_digits(&at, &tm.tm_hour) || !two_digits(&at, &tm.tm_min) || !two_digits(&at, &tm.tm_sec) || *at != 'Z')
+	    !two_digits(&at, &tm.tm_hour) || !two_digits(&at, &tm.tm_min) || !two_digits(&at, &tm.tm_sec) ||
+	    *at != 'Z')
 		return false;
 	if (element->tag == TAG_UTC_TIME && tm.tm_year >= 50)
 		century = 19;
@@ -201,7 +202,8 @@ static bool read_entry(const struct element *whole, struct entry *entry, bool *k
 
 	*entry = (struct entry){ .reason = NO_REASON };
 	*kept = false;
-	if (!next_of(&reader, TAG_INTEGER, &serial) || !next(&reader, &date) || !time_of(&date, &entry->revoked_unix_s))
+	if (!next_of(&reader, TAG_INTEGER, &serial) || !next(&reader, &date) ||
+	    !time_of(&date, &entry->revoked_unix_s))
 		return error_set(err, "the list is broken: an entry cannot be read");
 	if (next_of(&reader, TAG_SEQUENCE, &extensions) && !read_entry_extensions(&extensions, entry, err))
 		return false;
@@ -257,11 +259,12 @@ static bool add_points(struct crl *crl, const DIST_POINT_NAME *name, struct erro
 		const GENERAL_NAME *general = sk_GENERAL_NAME_value(name->name.fullname, i);
 
 		if (general->type == GEN_URI)
-			crl->points[crl->point_count++] =
-				mem_strndup((const char *)ASN1_STRING_get0_data(general->d.uniformResourceIdentifier),
-					    (size_t)ASN1_STRING_length(general->d.uniformResourceIdentifier));
+			crl->points[crl->point_count++] = mem_strndup(
+				(const char *)ASN1_STRING_get0_data(general->d.uniformResourceIdentifier),
+				(size_t)ASN1_STRING_length(general->d.uniformResourceIdentifier));
 	}
-	return crl->point_count > 0 || error_set(err, "the list is a part that is named in a way that is not supported");
+	return crl->point_count > 0 ||
+	       error_set(err, "the list is a part that is named in a way that is not supported");
 }
 
 static bool read_point(struct crl *crl, const struct element *value, struct error *err)
@@ -273,7 +276,8 @@ static bool read_point(struct crl *crl, const struct element *value, struct erro
 	if (!good) {
 		error_set(err, "the list is broken: it does not say clearly what it is about");
 	} else if (point->indirectCRL > 0 || point->onlysomereasons != NULL || point->onlyattr > 0) {
-		good = error_set(err, "the list is of a kind that is not supported (indirect, or for some reasons only)");
+		good = error_set(
+			err, "the list is of a kind that is not supported (indirect, or for some reasons only)");
 	} else {
 		crl->only_user = point->onlyuser > 0;
 		crl->only_ca = point->onlyCA > 0;
@@ -326,7 +330,8 @@ static bool is_signed(const struct parts *parts, X509 *issuer)
 	X509_ALGOR *algorithm = d2i_X509_ALGOR(NULL, &algorithm_at, (long)parts->algorithm.whole_bytes);
 	ASN1_BIT_STRING *signature = d2i_ASN1_BIT_STRING(NULL, &signature_at, (long)parts->signature.whole_bytes);
 	bool good = tbs != NULL && algorithm != NULL && signature != NULL &&
-		    ASN1_item_verify(ASN1_ITEM_rptr(ASN1_ANY), algorithm, signature, tbs, X509_get0_pubkey(issuer)) == 1;
+		    ASN1_item_verify(ASN1_ITEM_rptr(ASN1_ANY), algorithm, signature, tbs,
+				     X509_get0_pubkey(issuer)) == 1;
 
 	ASN1_BIT_STRING_free(signature);
 	X509_ALGOR_free(algorithm);
@@ -420,8 +425,8 @@ static uint8_t *read_pem(const uint8_t *data, size_t bytes, long *der_bytes)
 }
 
 /* issuers NULL: whoever signed it. */
-static struct crl *read_any(const uint8_t *data, size_t bytes, const struct crl_issuer *issuers, size_t issuer_count,
-			    struct error *err)
+static struct crl *read_any(const uint8_t *data, size_t bytes, const struct crl_issuer *issuers,
+			    size_t issuer_count, struct error *err)
 {
 	struct reader reader = { data, data + bytes };
 	struct crl *crl = mem_new(struct crl);
@@ -518,8 +523,8 @@ static void say(struct str *text, const char *what, int64_t unix_s)
 		str_add_time(text, unix_s * US_PER_S);
 }
 
-void crl_judge(const struct crl *crl, const struct inquiry *inquiry, int64_t now_unix_s, struct revocation_verdict *revocation,
-	       struct str *text)
+void crl_judge(const struct crl *crl, const struct inquiry *inquiry, int64_t now_unix_s,
+	       struct revocation_verdict *revocation, struct str *text)
 {
 	const char *why = why_not_about(crl, inquiry);
 	const struct entry *entry = why == NULL ? find_entry(crl, inquiry) : NULL;

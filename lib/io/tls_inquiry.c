@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What it takes to ask an authority about the server's certificate: where its list is and who answers (RFC 5280 sections
- * 4.2.1.13 and 4.2.2.1), and the question. The addresses come from the certificate, so only one that a trusted authority
- * signed is believed: a server cannot send us anywhere with one that it made itself.
+ * What it takes to ask an authority about the server's certificate: where its list is and who answers (RFC 5280
+ * sections 4.2.1.13 and 4.2.2.1), and the question. The addresses come from the certificate, so only one that a
+ * trusted authority signed is believed: a server cannot send us anywhere with one that it made itself.
  */
 #include <string.h>
 #include <strings.h>
@@ -41,7 +41,8 @@ static void add_point(struct inquiry *inquiry, const DIST_POINT *point)
 	const GENERAL_NAMES *names = NULL;
 	size_t before = inquiry->crl_url_count;
 
-	if (point->reasons == NULL && point->CRLissuer == NULL && point->distpoint != NULL && point->distpoint->type == 0)
+	if (point->reasons == NULL && point->CRLissuer == NULL && point->distpoint != NULL &&
+	    point->distpoint->type == 0)
 		names = point->distpoint->name.fullname;
 	for (int i = 0; i < sk_GENERAL_NAME_num(names) && inquiry->crl_url_count < INQUIRY_URLS_MAX; i++) {
 		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
@@ -82,8 +83,8 @@ void inquiry_find_urls(struct inquiry *inquiry, const X509 *leaf)
 	find_responder(inquiry, leaf);
 }
 
-/* With SHA-1, which is what every responder knows (RFC 5019 section 2.1.1), and without a nonce, so that it may answer
- * with what it has. */
+/* With SHA-1, which is what every responder knows (RFC 5019 section 2.1.1), and without a nonce, so that it may
+ * answer with what it has. */
 static void write_request(struct inquiry *inquiry, X509 *leaf, X509 *issuer)
 {
 	OCSP_REQUEST *request = OCSP_REQUEST_new();
@@ -114,7 +115,8 @@ bool issuer_hash(const X509 *issuer, uint8_t id[FINGERPRINT_BYTES])
 	bool good = digest != NULL && name_bytes > 0 && key_bytes > 0 &&
 		    EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
 		    EVP_DigestUpdate(digest, name, (size_t)name_bytes) == 1 &&
-		    EVP_DigestUpdate(digest, key, (size_t)key_bytes) == 1 && EVP_DigestFinal_ex(digest, id, NULL) == 1;
+		    EVP_DigestUpdate(digest, key, (size_t)key_bytes) == 1 &&
+		    EVP_DigestFinal_ex(digest, id, NULL) == 1;
 
 	OPENSSL_free(name);
 	OPENSSL_free(key);
@@ -159,13 +161,15 @@ ASN1_INTEGER *inquiry_serial(const struct inquiry *inquiry)
 	return d2i_ASN1_INTEGER(NULL, &at, (long)(2 + inquiry->serial_bytes));
 }
 
-/* From the leaf up each is signed by the next, and the last is trusted; a date or a name may be wrong all the same. */
+/* From the leaf up each is signed by the next, and the last is trusted; a date or a name may be wrong all the
+ * same. */
 static bool is_way_signed(const struct way *way)
 {
 	const int count = sk_X509_num(way->chain);
 
 	for (int i = 0; i + 1 < count; i++)
-		if (X509_verify(sk_X509_value(way->chain, i), X509_get0_pubkey(sk_X509_value(way->chain, i + 1))) != 1)
+		if (X509_verify(sk_X509_value(way->chain, i),
+				X509_get0_pubkey(sk_X509_value(way->chain, i + 1))) != 1)
 			return false;
 	return way->built;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An OCSP response (RFC 6960), stapled or asked for: whether it is fresh, signed by who may, about this certificate, and
- * good.
+ * An OCSP response (RFC 6960), stapled or asked for: whether it is fresh, signed by who may, about this
+ * certificate, and good.
  */
 #include <string.h>
 
@@ -139,7 +139,8 @@ static enum reason judge_basic(const struct judging *judging, OCSP_BASICRESP *ba
 
 	if (question->issuer == NULL) {
 		if (judging->text != NULL)
-			str_addf(judging->text, "there is no issuer's certificate to check %s with", question->about);
+			str_addf(judging->text, "there is no issuer's certificate to check %s with",
+				 question->about);
 		return REASON_CERT_REVOCATION_UNKNOWN;
 	}
 	single = find_single(basic, question);
@@ -192,8 +193,8 @@ void ocsp_judge_with(const struct ocsp_question *question, const uint8_t *data, 
 	ERR_pop_to_mark();
 }
 
-void ocsp_judge(const uint8_t *data, size_t bytes, const struct inquiry *inquiry, const char *about, int64_t lasts_s,
-		int64_t now_unix_s, struct revocation_verdict *revocation, struct str *text)
+void ocsp_judge(const uint8_t *data, size_t bytes, const struct inquiry *inquiry, const char *about,
+		int64_t lasts_s, int64_t now_unix_s, struct revocation_verdict *revocation, struct str *text)
 {
 	const unsigned char *at = inquiry->issuer;
 	X509 *issuer = d2i_X509(NULL, &at, (long)inquiry->issuer_bytes);

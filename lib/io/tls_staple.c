@@ -50,7 +50,8 @@ static int64_t holds_until(const struct revocation_verdict *revocation, int64_t 
 
 	if (revocation->reason == REASON_OK)
 		bound_unix_s = revocation->until_unix_s + REVOCATION_SLACK_S + 1;
-	else if (revocation->reason != REASON_CERT_REVOKED && now_unix_s < revocation->from_unix_s - REVOCATION_SLACK_S)
+	else if (revocation->reason != REASON_CERT_REVOKED &&
+		 now_unix_s < revocation->from_unix_s - REVOCATION_SLACK_S)
 		bound_unix_s = revocation->from_unix_s - REVOCATION_SLACK_S;
 	return bound_unix_s < until_unix_s ? bound_unix_s : until_unix_s;
 }

@@ -184,9 +184,12 @@ ok(all(alerts(name) == [] for name in good), "and nobody is told of them", [aler
 ok(lists.counts == {"/ca.crl": 1, "/old.crl": 1, "/lost.crl": 1}, "each list was fetched once", lists.counts)
 code, out, err = daemon.ask("reload")
 ok(code == 0, "a reload", out + err)
+asked["private"] = ("shared", "crl, revocation_private: on")
 daemon.write(config("2s"))
 code, out, err = daemon.ask("reload")
-ok(code == 0 and wait_for(lambda: all(level(name) == "ok" for name in good), 20), "and one with changes", out + err)
+ok(code == 0 and wait_for(lambda: all(level(name) == "ok" for name in good + ["private"]), 20),
+   "and one that lets a target ask at private addresses", out + err + daemon.ask("status")[1])
+ok(wait_for(lambda: alerts("private")[-1]["status"] == "resolved", 10), "which ends its warning", alerts("private"))
 ok(lists.counts == {"/ca.crl": 1, "/old.crl": 1, "/lost.crl": 1}, "fetch nothing again", lists.counts)
 
 # Revoked: what is fetched after the restart says so.
