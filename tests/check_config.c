@@ -478,7 +478,6 @@ static const struct row mistakes[] = {
 	  ONE("3:37: targets[0].certificate.revocation_private: must be on or off") },
 	{ TARGET("certificate: {changes: some}"),
 	  ONE("3:26: targets[0].certificate.changes: must be one of unusual, all, ignore") },
-	{ TARGET("certificate: {pins: []}"), ONE("3:23: targets[0].certificate.pins: must have 1 to 32 entries") },
 	{ TARGET("certificate: {pins: sha256//AAAA}"), 
 	  ONE("3:23: targets[0].certificate.pins: a pin is sha256// and the base64 of the 32 bytes of a public "
 	      "key's SHA-256") },
@@ -741,6 +740,8 @@ static char *describe(const struct target_config *target)
 		 phase_name(target->rules.latency_phase), target->rules.certificate ? "cert" : "no-cert");
 	if (target->exchange != 0)
 		str_add(&text, " exchange");
+	if (target->starttls != STARTTLS_NONE)
+		str_addf(&text, " %s", starttls_name(target->starttls));
 	for (size_t i = 0; i < target->label_count; i++)
 		str_addf(&text, " %s=%s", target->labels[i].name, target->labels[i].value);
 	if (target->tls && (target->ciphers != NULL || target->max_version != TLS_1_3))
@@ -807,6 +808,12 @@ static const struct {
 	{ "what is offered", "tls: {alpn: [h2, spdy/3], max_version: 1.2}", "",
 	  "tls: {alpn: imap, ciphers: 'ECDHE:@x'}",
 	  "30s tls/full 0ms/total cert 1.2:ECDHE:@x alpn:imap" },
+	{ "no and false are off", "tls: {verify: chain}", "", "tls: {verify: No}", "30s tls/off 0ms/total cert" },
+	{ "starttls stays", "tls: {starttls: smtp}", "", "tls: {verify: off}", "30s tls/off 0ms/total cert smtp" },
+	{ "starttls off: from the first byte", "tls: {starttls: smtp}", "", "tls: {starttls: off}",
+	  "30s tls/full 0ms/total cert" },
+	{ "no pins any more", "certificate: {pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}", "",
+	  "certificate: {pins: []}", "30s tcp/full 0ms/total cert" },
 	{ "pins replace", "certificate: {pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}", "",
 	  "certificate: {pins: [sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=]}",
 	  "30s tcp/full 0ms/total cert pin:00" },
