@@ -444,6 +444,8 @@ static const struct row mistakes[] = {
 	  ONE("4:12: targets[0].require: must be all, any, or a number from 1 to 16") },
 	{ TARGET("require: 2"),
 	  ONE("2:3: targets[0]: \"require\" without \"addresses: all\" has nothing to count") },
+	{ TARGET("addresses: all\n  require: 3\n  resolve: [192.0.2.7, 192.0.2.8]"),
+	  ONE("2:3: targets[0]: \"require\" is more than \"resolve\" has addresses") },
 	{ TARGET("expect_reason: connection_refused"),
 	  ONE("3:18: targets[0].expect_reason: \"connection_refused\" is no reason that a probe ends with"
 	      " (did you mean \"connect_refused\"?)") },
