@@ -634,7 +634,7 @@ static const struct {
 	{ "probe 127.0.0.1:0", 3, "", "127.0.0.1:0: " },
 	{ "probe --timeout 5 @", 3, "", "--timeout: a duration needs a unit" },
 	{ "probe --timeout 8d @", 3, "", "--timeout: " },
-	{ "probe --verify no @", 3, "", "--verify: must be one of full, chain, off" },
+	{ "probe --verify none @", 3, "", "--verify: must be one of full, chain, off" },
 	{ "probe --starttls gopher @", 3, "", "--starttls: " },
 	{ "probe --ca-file /nowhere/ca.pem @", 3, "", "--ca-file: /nowhere/ca.pem: No such file or directory" },
 	{ "probe --ca-file /etc/passwd @", 3, "", "--ca-file: " },
@@ -689,6 +689,8 @@ static const struct {
 	{ "defaults: {expect_reason: [connect_refused]}\n", "probe -c % 127.0.0.1:1", 0, "ok  ", "" },
 	{ "profiles: {web: {send_to: [mail]}}\nsenders: {mail: {type: email, password_file: /nowhere/secret}}\n"
 	  "targets: [{name: x}]\n", "probe -c % --profile web @", 0, "ok  ", "" },
+	{ "profiles: {web: {tls: on, certificate: {revocation: crl}}}\n", "probe -c % --profile web 127.0.0.1:1", 2,
+	  "critical  ", "certificate.revocation: crl is asked by the daemon only\n" },
 	{ "profiles: {web: {timeout: 5}}\n", "probe -c % --profile web @", 3, "", "profiles.web.timeout: a duration needs" },
 	{ "profiles: {web: {group: x}}\n", "probe -c % --profile wep @", 3, "",
 	  "--profile: there is no profile \"wep\" (did you mean \"web\"?)" },
