@@ -544,12 +544,24 @@ static void name_who_shows(const struct ledger_subject *subject, struct incident
 	free(before);
 }
 
+/* Which certificate of the chain ends, and when. NULL: the facts are of another one. The caller frees. */
+static char *ending_text(const struct incident *incident, const struct tls_facts *facts)
+{
+	struct str text = { 0 };
+
+	if (facts->chain_count == 0 || !shows_certificate(incident, facts))
+		return NULL;
+	const struct certificate_facts *shown = pick_certificate(facts, incident->reason);
+
+	str_addf(&text, "%s ends ", shown->subject);
+	str_add_time(&text, shown->not_after_unix_s * US_PER_S);
+	return str_take(&text);
+}
+
 /* What the facts say of a reason; NULL: nothing. */
 static const char *facts_text(const struct tls_facts *facts, enum reason reason)
 {
 	switch (reason) {
-	case REASON_CERT_EXPIRING:
-		return NULL;
 	case REASON_TLS_VERSION:
 	case REASON_TLS_CIPHER:
 	case REASON_TLS_ALPN:
@@ -581,6 +593,8 @@ static void take_circumstances(struct ledger *ledger, struct incident *incident)
 	if (incident->check == CHECK_AVAILABILITY && subject.detail != NULL &&
 	    strcasecmp(subject.detail, reason_text(incident->reason)) != 0)
 		incident->detail = mem_strdup(subject.detail);
+	else if (incident->reason == REASON_CERT_EXPIRING && subject.facts != NULL)
+		incident->detail = ending_text(incident, subject.facts);
 	else if ((incident->check == CHECK_CERTIFICATE || incident->check == CHECK_TLS) && subject.facts != NULL)
 		incident->detail = mem_strdup(facts_text(subject.facts, incident->reason));
 	if (incident->check == CHECK_CERTIFICATE)

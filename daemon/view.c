@@ -213,6 +213,20 @@ static void write_labels(struct json_writer *w, const struct target_config *conf
 	json_object_end(w);
 }
 
+/* All is well since the last of its checks is; else it is as bad since the worst one is. */
+static int64_t since_of(const struct watched *watched, enum check worst)
+{
+	const struct verdict *checks = watched->standing.checks;
+	int64_t since_unix_us = checks[worst].since_unix_us;
+
+	if (checks[worst].level != LEVEL_OK)
+		return since_unix_us;
+	for (enum check check = CHECK_AVAILABILITY; check < CHECK_SELF; check++)
+		if (view_has_check(watched->config, check) && checks[check].since_unix_us > since_unix_us)
+			since_unix_us = checks[check].since_unix_us;
+	return since_unix_us;
+}
+
 void view_target(struct json_writer *w, const struct watched *watched,
 		 const struct incident *const incidents[CHECK_COUNT], int64_t now_unix_us)
 {
@@ -229,7 +243,7 @@ void view_target(struct json_writer *w, const struct watched *watched,
 	write_labels(w, config);
 	json_key_string(w, "level", level_name(level));
 	json_key_string(w, "state", state_name(watched_state(watched)));
-	json_key_time(w, "since", verdict->since_unix_us);
+	json_key_time(w, "since", since_of(watched, worst));
 	json_key_string(w, "reason", reason_name(verdict->reason));
 	json_key(w, "latency");
 	if (watched->probed && last->reason == REASON_OK && last->phase_us[PHASE_TOTAL] >= 0)

@@ -85,6 +85,18 @@ START_TEST(host_and_port)
 }
 END_TEST
 
+START_TEST(a_url_is_named_as_such)
+{
+	static const char *const urls[] = { "https://shop.example", "https://shop.example:443/", "http://[::1]:80/x" };
+	AUTO(string) char *host = NULL;
+	uint16_t port = 0;
+	struct error err;
+
+	ck_assert(!address_split(urls[_i], &host, &port, &err));
+	ck_assert_str_eq(err.text, "a URL: write host:port, like www.example.com:443");
+}
+END_TEST
+
 START_TEST(lengths_of_names)
 {
 	char name[300];
@@ -271,6 +283,7 @@ int main(void)
 	int failures;
 
 	tcase_add_loop_test(tcase, host_and_port, 0, (int)(sizeof(split_rows) / sizeof(split_rows[0])));
+	tcase_add_loop_test(tcase, a_url_is_named_as_such, 0, 3);
 	tcase_add_test(tcase, lengths_of_names);
 	tcase_add_test(tcase, there_and_back);
 	tcase_add_test(tcase, zones);

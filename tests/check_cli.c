@@ -661,7 +661,8 @@ END_TEST
 START_TEST(config_check_bad)
 {
 	AUTO(string) char *path = write_config("targets:\n  - {address: \"127.0.0.1:22\", intervall: 1s}\n"
-					       "  - {address: nowhere}\n");
+					       "  - {address: nowhere}\n"
+					       "  - {address: \"127.0.0.1:23\", tls: {ciphers: NOPE}}\n");
 	AUTO(string) char *line = mem_printf("config check %s", path);
 	AUTO(string) char *json = mem_printf("config check --json %s", path);
 
@@ -670,6 +671,7 @@ START_TEST(config_check_bad)
 	has(f.err, "portbell.yaml:2:");
 	has(f.err, "did you mean \"interval\"?");
 	has(f.err, "portbell.yaml:3:");
+	has(f.err, "targets[2].tls.ciphers: no cipher is called \"NOPE\"");
 	ck_assert_int_eq(run_line(json), CLI_FAILED);
 	has(f.out, "{\"ok\":false,\"problems\":[{\"note\":false,\"where\":");
 	unlink(path);

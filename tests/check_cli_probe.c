@@ -47,6 +47,7 @@ struct found {
 	int64_t tls_us;       /* -1: no TLS */
 	int days_left;        /* of the leaf, which lives 90 days */
 	enum reason verdict;
+	const char *revocation; /* why it is not known */
 };
 
 static struct target_config target_of(const struct found *found)
@@ -95,6 +96,7 @@ static struct tls_facts *facts_of(const struct found *found)
 		.chain = chain, .chain_count = 2, .chain_total = 2, .version = (char *)"TLS 1.3",
 		.cipher = (char *)"TLS_AES_256_GCM_SHA384",
 		.verify_text = found->verdict != REASON_OK ? (char *)"unable to get local issuer certificate" : NULL,
+		.revocation_text = (char *)found->revocation,
 	};
 	return &facts;
 }
@@ -122,6 +124,7 @@ static char *json_of(const struct found *found)
 		result.facts = facts_of(found);
 		result.certificate = (struct certificate){
 			.present = true, .verdict = found->verdict,
+			.revocation = found->revocation != NULL ? REASON_CERT_REVOCATION_UNKNOWN : REASON_OK,
 			.not_before_unix_s = result.facts->chain[0].not_before_unix_s,
 			.not_after_unix_s = result.facts->chain[0].not_after_unix_s,
 			.chain_not_after_unix_s = result.facts->chain[1].not_after_unix_s,
@@ -141,47 +144,67 @@ static const struct {
 	const char *also;      /* is somewhere on the page */
 	const char *plugin;    /* the whole line */
 } probes[] = {
-	{ "all is well", { REASON_OK, PHASE_TOTAL, NULL, 12000, 30000, 80, REASON_OK },
+	{ "all is well", { REASON_OK, PHASE_TOTAL, NULL, 12000, 30000, 80, REASON_OK, NULL },
 	  "\"level\":\"ok\",\"check\":\"availability\",\"reason\":\"ok\"", "ok  shop.example.com:443  44 ms\n\n",
 	  "verdict   trusted as shop.example.com\n",
 	  "TCP OK - shop.example.com:443 ok, 44 ms, certificate 80 d left | time=0.044000s;0.300000;1.000000;0;10.000000"
 	  " dns=0.002000s;;;0; connect=0.012000s;;;0; tls=0.030000s;;;0; cert_days=80;21.00:;7.00:" },
-	{ "a port without TLS", { REASON_OK, PHASE_TOTAL, NULL, 1000, -1, 0, REASON_OK },
+	{ "a port without TLS", { REASON_OK, PHASE_TOTAL, NULL, 1000, -1, 0, REASON_OK, NULL },
 	  "\"tls\":null,\"certificates\":[]", "ok  shop.example.com:443  3 ms\n", "address   192.0.2.7:443\n",
 	  "TCP OK - shop.example.com:443 ok, 3 ms | time=0.003000s;0.300000;1.000000;0;10.000000"
 	  " dns=0.002000s;;;0; connect=0.001000s;;;0;" },
-	{ "nobody listens", { REASON_CONNECT_REFUSED, PHASE_CONNECT, "Connection refused", 1000, -1, 0, REASON_OK },
+	{ "nobody listens", { REASON_CONNECT_REFUSED, PHASE_CONNECT, "Connection refused", 1000, -1, 0, REASON_OK, NULL },
 	  "\"level\":\"critical\",\"check\":\"availability\",\"reason\":\"connect_refused\","
 	  "\"text\":\"connection refused\",\"phase\":\"connect\",\"detail\":\"Connection refused\"",
 	  "critical  shop.example.com:443  connection refused\n  in phase connect after 3 ms: Connection refused\n",
 	  "\n! connect ",
 	  "TCP CRITICAL - shop.example.com:443 connection refused: Connection refused, 3 ms | "
 	  "time=0.003000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.001000s;;;0;" },
-	{ "the fault is ours", { REASON_LOCAL_ERROR, PHASE_CONNECT, "Too many open files", 0, -1, 0, REASON_OK },
+	{ "nobody listens, as it must be",
+	  { REASON_OK, PHASE_CONNECT, "connection refused, as expected", 1000, -1, 0, REASON_OK, NULL },
+	  "\"detail\":\"connection refused, as expected\"",
+	  "ok  shop.example.com:443  3 ms\n  connection refused, as expected\n\n", "\n  connect ",
+	  "TCP OK - shop.example.com:443 ok, 3 ms | "
+	  "time=0.003000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.001000s;;;0;" },
+	{ "somebody listens who must not",
+	  { REASON_OPEN_UNEXPECTEDLY, PHASE_TOTAL, NULL, 1000, -1, 0, REASON_OK, NULL },
+	  "\"reason\":\"open_unexpectedly\"",
+	  "critical  shop.example.com:443  open unexpectedly\n  after 3 ms\n", "something listens where nothing should",
+	  "TCP CRITICAL - shop.example.com:443 open unexpectedly, 3 ms | "
+	  "time=0.003000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.001000s;;;0;" },
+	{ "nobody says whether it was revoked",
+	  { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK, "crl.example.com: no answer" },
+	  "\"revocation_text\":\"crl.example.com: no answer\"",
+	  "warning  shop.example.com:443  certificate revocation not knowable\n  crl.example.com: no answer\n",
+	  "trusted as shop.example.com\n",
+	  "TCP WARNING - shop.example.com:443 certificate revocation not knowable, 4 ms, certificate 80 d left | "
+	  "time=0.004000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.001000s;;;0; tls=0.001000s;;;0;"
+	  " cert_days=80;21.00:;7.00:" },
+	{ "the fault is ours", { REASON_LOCAL_ERROR, PHASE_CONNECT, "Too many open files", 0, -1, 0, REASON_OK, NULL },
 	  "\"level\":\"unknown\"", "unknown  shop.example.com:443  could not probe: trouble on our side\n",
 	  "this says nothing about the target",
 	  "TCP UNKNOWN - shop.example.com:443 could not probe: trouble on our side: Too many open files, 2 ms | "
 	  "time=0.002000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.000000s;;;0;" },
-	{ "slow once is enough", { REASON_OK, PHASE_TOTAL, NULL, 400000, -1, 0, REASON_OK },
+	{ "slow once is enough", { REASON_OK, PHASE_TOTAL, NULL, 400000, -1, 0, REASON_OK, NULL },
 	  "\"level\":\"warning\",\"check\":\"latency\",\"reason\":\"latency_high\"",
 	  "warning  shop.example.com:443  latency high\n  total took 402 ms; warning from 300 ms\n", "connect      400 ms",
 	  "TCP WARNING - shop.example.com:443 latency high, 402 ms | time=0.402000s;0.300000;1.000000;0;10.000000"
 	  " dns=0.002000s;;;0; connect=0.400000s;;;0;" },
-	{ "it expires soon", { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 12, REASON_OK },
+	{ "it expires soon", { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 12, REASON_OK, NULL },
 	  "\"days_left\":12,\"level\":\"warning\"",
 	  "warning  shop.example.com:443  certificate expires soon\n"
 	  "  12 d left (2026-12-05): CN=shop.example.com; warning below 21 d\n", "for shop.example.com, IP:192.0.2.7\n",
 	  "TCP WARNING - shop.example.com:443 certificate expires soon, 4 ms, certificate 12 d left | "
 	  "time=0.004000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.001000s;;;0; tls=0.001000s;;;0;"
 	  " cert_days=12;21.00:;7.00:" },
-	{ "it expired yesterday", { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, -1, REASON_CERT_EXPIRED },
+	{ "it expired yesterday", { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, -1, REASON_CERT_EXPIRED, NULL },
 	  "\"days_left\":-1,\"level\":\"critical\"",
 	  "critical  shop.example.com:443  certificate expired\n  expired 23 h ago (2026-11-22): CN=shop.example.com\n",
 	  "the server has not loaded the new one",
 	  "TCP CRITICAL - shop.example.com:443 certificate expired, 4 ms, certificate -1 d left | "
 	  "time=0.004000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.001000s;;;0; tls=0.001000s;;;0;"
 	  " cert_days=-1;21.00:;7.00:" },
-	{ "nobody knows its authority", { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_CERT_UNTRUSTED },
+	{ "nobody knows its authority", { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_CERT_UNTRUSTED, NULL },
 	  "\"verified\":false,\"verdict\":\"cert_untrusted\",\"verify_text\":\"unable to get local issuer certificate\"",
 	  "critical  shop.example.com:443  certificate not trusted\n  unable to get local issuer certificate\n",
 	  "signed by CN=Root,O=Example\n",
@@ -189,7 +212,7 @@ static const struct {
 	  "time=0.004000s;0.300000;1.000000;0;10.000000 dns=0.002000s;;;0; connect=0.001000s;;;0; tls=0.001000s;;;0;"
 	  " cert_days=80;21.00:;7.00:" },
 	{ "what the peer said cannot break the line",
-	  { REASON_EXCHANGE_MISMATCH, PHASE_EXCHANGE, "a|b\nc\x1b[31m", 1000, -1, 0, REASON_OK },
+	  { REASON_EXCHANGE_MISMATCH, PHASE_EXCHANGE, "a|b\nc\x1b[31m", 1000, -1, 0, REASON_OK, NULL },
 	  "\"reason\":\"exchange_mismatch\"", "critical  shop.example.com:443  answer does not match\n",
 	  "a|b\\x0ac\\x1b[31m",
 	  "TCP CRITICAL - shop.example.com:443 answer does not match: a/b\\x0ac\\x1b[31m, 3 ms | "
@@ -241,7 +264,7 @@ END_TEST
 /* An old cross-signed root that the server still sends, and the new one that it need not send. */
 START_TEST(a_chain_is_judged_as_a_client_builds_it)
 {
-	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK };
+	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK, NULL };
 	struct certificate_facts verified[2], sent[2];
 	struct tls_facts facts = *facts_of(&found);
 	struct target_config target = target_of(&found);
@@ -328,7 +351,7 @@ END_TEST
 
 START_TEST(a_page_with_all_that_a_terminal_can)
 {
-	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 12000, 30000, 12, REASON_CERT_HOSTNAME };
+	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 12000, 30000, 12, REASON_CERT_HOSTNAME, NULL };
 	const struct page_style style = { .signs = true, .blocks = true, .color = true, .columns = COLUMNS };
 	AUTO(string) char *text = json_of(&found);
 	AUTO(str) struct str page = { 0 };
@@ -646,7 +669,7 @@ static const struct {
 	{ "probe 127.0.0.1:0", 3, "", "127.0.0.1:0: " },
 	{ "probe --timeout 5 @", 3, "", "--timeout: a duration needs a unit" },
 	{ "probe --timeout 8d @", 3, "", "--timeout: " },
-	{ "probe --verify no @", 3, "", "--verify: must be one of full, chain, off" },
+	{ "probe --verify none @", 3, "", "--verify: must be one of full, chain, off" },
 	{ "probe --starttls gopher @", 3, "", "--starttls: " },
 	{ "probe --ca-file /nowhere/ca.pem @", 3, "", "--ca-file: /nowhere/ca.pem: No such file or directory" },
 	{ "probe --ca-file /etc/passwd @", 3, "", "--ca-file: " },
@@ -701,6 +724,8 @@ static const struct {
 	{ "defaults: {expect_reason: [connect_refused]}\n", "probe -c % 127.0.0.1:1", 0, "ok  ", "" },
 	{ "profiles: {web: {send_to: [mail]}}\nsenders: {mail: {type: email, password_file: /nowhere/secret}}\n"
 	  "targets: [{name: x}]\n", "probe -c % --profile web @", 0, "ok  ", "" },
+	{ "profiles: {web: {tls: on, certificate: {revocation: crl}}}\n", "probe -c % --profile web 127.0.0.1:1", 2,
+	  "critical  ", "certificate.revocation: crl is asked by the daemon only\n" },
 	{ "profiles: {web: {timeout: 5}}\n", "probe -c % --profile web @", 3, "", "profiles.web.timeout: a duration needs" },
 	{ "profiles: {web: {group: x}}\n", "probe -c % --profile wep @", 3, "",
 	  "--profile: there is no profile \"wep\" (did you mean \"web\"?)" },

@@ -233,7 +233,7 @@ static const struct row mistakes[] = {
 	  ONE("3:31: targets[0].exchange[1]: starttls can be only once") },
 	{ TARGET("exchange: [{expect_not: a}]"),
 	  ONE("3:14: targets[0].exchange[0]: guards the next expect: an expect must follow it") },
-	{ TARGET("exchange: [{expect_not: a}, {expect_hex: 00}]"),
+	{ TARGET("exchange: [{expect_not: a}, {send: b}, {starttls: now}, {expect: c}]"),
 	  ONE("3:14: targets[0].exchange[0]: guards the next expect: an expect must follow it") },
 	{ "defaults: {exchange: [{starttls: on}]}\ntargets: ['a:1', 'b:1']\n",
 	  ONE("1:34: defaults.exchange[0].starttls: must be now") },
@@ -444,6 +444,8 @@ static const struct row mistakes[] = {
 	  ONE("4:12: targets[0].require: must be all, any, or a number from 1 to 16") },
 	{ TARGET("require: 2"),
 	  ONE("2:3: targets[0]: \"require\" without \"addresses: all\" has nothing to count") },
+	{ TARGET("addresses: all\n  require: 3\n  resolve: [192.0.2.7, 192.0.2.8]"),
+	  ONE("2:3: targets[0]: \"require\" is more than \"resolve\" has addresses") },
 	{ TARGET("expect_reason: connection_refused"),
 	  ONE("3:18: targets[0].expect_reason: \"connection_refused\" is no reason that a probe ends with"
 	      " (did you mean \"connect_refused\"?)") },
@@ -478,7 +480,6 @@ static const struct row mistakes[] = {
 	  ONE("3:37: targets[0].certificate.revocation_private: must be on or off") },
 	{ TARGET("certificate: {changes: some}"),
 	  ONE("3:26: targets[0].certificate.changes: must be one of unusual, all, ignore") },
-	{ TARGET("certificate: {pins: []}"), ONE("3:23: targets[0].certificate.pins: must have 1 to 32 entries") },
 	{ TARGET("certificate: {pins: sha256//AAAA}"), 
 	  ONE("3:23: targets[0].certificate.pins: a pin is sha256// and the base64 of the 32 bytes of a public "
 	      "key's SHA-256") },
@@ -741,6 +742,8 @@ static char *describe(const struct target_config *target)
 		 phase_name(target->rules.latency_phase), target->rules.certificate ? "cert" : "no-cert");
 	if (target->exchange != 0)
 		str_add(&text, " exchange");
+	if (target->starttls != STARTTLS_NONE)
+		str_addf(&text, " %s", starttls_name(target->starttls));
 	for (size_t i = 0; i < target->label_count; i++)
 		str_addf(&text, " %s=%s", target->labels[i].name, target->labels[i].value);
 	if (target->tls && (target->ciphers != NULL || target->max_version != TLS_1_3))
@@ -807,6 +810,12 @@ static const struct {
 	{ "what is offered", "tls: {alpn: [h2, spdy/3], max_version: 1.2}", "",
 	  "tls: {alpn: imap, ciphers: 'ECDHE:@x'}",
 	  "30s tls/full 0ms/total cert 1.2:ECDHE:@x alpn:imap" },
+	{ "no and false are off", "tls: {verify: chain}", "", "tls: {verify: No}", "30s tls/off 0ms/total cert" },
+	{ "starttls stays", "tls: {starttls: smtp}", "", "tls: {verify: off}", "30s tls/off 0ms/total cert smtp" },
+	{ "starttls off: from the first byte", "tls: {starttls: smtp}", "", "tls: {starttls: off}",
+	  "30s tls/full 0ms/total cert" },
+	{ "no pins any more", "certificate: {pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}", "",
+	  "certificate: {pins: []}", "30s tcp/full 0ms/total cert" },
 	{ "pins replace", "certificate: {pins: sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=}", "",
 	  "certificate: {pins: [sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=]}",
 	  "30s tcp/full 0ms/total cert pin:00" },
@@ -1192,7 +1201,9 @@ START_TEST(fills_an_exchange)
 					  "- {address: 'c:22', exchange: [{expect: '^SSH'}]}\n"
 					  "- {address: 'd:22', exchange: [{expect: ^SSH}]}\n"
 					  "- {address: 'e:25', profile: smtp, exchange: []}\n"
-					  "- 'f:1'\n");
+					  "- 'f:1'\n"
+					  "- {address: 'g:1', exchange: [{expect_not: a}, {send: b}, "
+					  "{expect_hex: 00}]}\n");
 
 	check_step(config, 0, 0, EXCHANGE_EXPECT, "^220 (?<host>\\S+)");
 	check_step(config, 0, 1, EXCHANGE_EXPECT_NOT, "^5");
@@ -1213,12 +1224,13 @@ START_TEST(fills_an_exchange)
 	ck_assert_str_eq(config->targets[1].server_name, "n");
 	ck_assert_int_eq(config->targets[1].rules.verify, VERIFY_CHAIN);
 	check_step(config, 2, 0, EXCHANGE_EXPECT, "^SSH");
+	check_step(config, 6, 2, EXCHANGE_EXPECT_HEX, "00");
 	ck_assert(!config->targets[2].tls);
 	ck_assert_uint_eq(config->targets[3].exchange, config->targets[2].exchange);
 	ck_assert_uint_eq(config->targets[4].exchange, 0);
 	ck_assert(!config->targets[4].tls);
 	ck_assert_uint_eq(config->targets[5].exchange, 0);
-	ck_assert_uint_eq(config->exchange_count, 3);
+	ck_assert_uint_eq(config->exchange_count, 4);
 	config_free(config);
 }
 END_TEST

@@ -51,6 +51,7 @@ struct world {
 	struct ledger *ledger;
 	struct notifier *notifier;
 	bool mail_is_gone;
+	const struct tls_facts *facts; /* of shop */
 };
 
 static bool find_subject(void *arg, const char *name, struct ledger_subject *subject)
@@ -61,6 +62,7 @@ static bool find_subject(void *arg, const char *name, struct ledger_subject *sub
 	for (size_t i = 0; i < config.target_count; i++)
 		if (strcmp(targets[i].name, name) == 0 && !(i == 1 && world->mail_is_gone)) {
 			subject->config = &targets[i];
+			subject->facts = i == 0 ? world->facts : NULL;
 			return true;
 		}
 	return false;
@@ -335,6 +337,26 @@ START_TEST(test_one_certificate_opens_once_in_seven_days)
 }
 END_TEST
 
+START_TEST(test_which_certificate_ends_and_when)
+{
+	struct certificate_facts chain[2] = {
+		{ .subject = (char *)"CN=shop", .fingerprint = { 1 }, .not_after_unix_s = 1795000000 },
+		{ .subject = (char *)"CN=R3", .not_after_unix_s = 1794000000 },
+	};
+	const struct tls_facts facts = { .chain = chain, .chain_count = 2, .chain_total = 2 };
+	struct world *world = world_new();
+
+	world->facts = &facts;
+	show_certificate(world, 1, LEVEL_WARNING);
+	ck_assert_str_eq(ledger_open_incident(world->ledger, "shop", CHECK_CERTIFICATE)->detail,
+			 "CN=R3 ends 2026-11-06T21:20:00Z");
+	show_certificate(world, 1, LEVEL_OK);
+	show_certificate(world, 2, LEVEL_WARNING); /* the facts are another's */
+	ck_assert_ptr_null(ledger_open_incident(world->ledger, "shop", CHECK_CERTIFICATE)->detail);
+	world_free(world);
+}
+END_TEST
+
 static size_t waiting(struct world *world)
 {
 	struct store_state *state;
@@ -441,6 +463,7 @@ int main(void)
 	tcase_add_test(tests, test_reminders);
 	tcase_add_test(tests, test_news_is_told_without_an_incident);
 	tcase_add_test(tests, test_one_certificate_opens_once_in_seven_days);
+	tcase_add_test(tests, test_which_certificate_ends_and_when);
 	tcase_add_test(tests, test_no_longer_watched);
 	tcase_add_test(tests, test_self);
 	tcase_add_test(tests, test_quiet_changes_leave_no_trace);

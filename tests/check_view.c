@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "daemon/view.h"
+#include "lib/base/clock.h"
 #include "lib/base/mem.h"
+#include "lib/base/str.h"
 
 static struct tls_facts facts_with(struct certificate_facts *leaf, size_t count)
 {
@@ -75,6 +77,43 @@ START_TEST(an_older_version_kept_less)
 }
 END_TEST
 
+static const struct {
+	const char *what;
+	struct verdict checks[CHECK_COUNT];
+	const char *since;
+} sinces[] = {
+	{ "all is well since the last check was",
+	  { [CHECK_AVAILABILITY] = { LEVEL_OK, REASON_OK, 5 * US_PER_S },
+	    [CHECK_CERTIFICATE] = { LEVEL_OK, REASON_OK, 9 * US_PER_S } },
+	  "\"level\":\"ok\",\"state\":\"active\",\"since\":\"1970-01-01T00:00:09Z\"" },
+	{ "a check that is not made does not count",
+	  { [CHECK_AVAILABILITY] = { LEVEL_OK, REASON_OK, 5 * US_PER_S },
+	    [CHECK_CERTIFICATE] = { LEVEL_OK, REASON_OK, 4 * US_PER_S },
+	    [CHECK_TLS] = { LEVEL_OK, REASON_OK, 9 * US_PER_S } },
+	  "\"since\":\"1970-01-01T00:00:05Z\"" },
+	{ "what is not well is so since its check is",
+	  { [CHECK_AVAILABILITY] = { LEVEL_OK, REASON_OK, 9 * US_PER_S },
+	    [CHECK_CERTIFICATE] = { LEVEL_WARNING, REASON_CERT_EXPIRING, 5 * US_PER_S } },
+	  "\"level\":\"warning\",\"state\":\"active\",\"since\":\"1970-01-01T00:00:05Z\"" },
+};
+
+START_TEST(since_when)
+{
+	const struct target_config config = {
+		.name = (char *)"shop", .address = (char *)"shop.example:443", .tls = true, .rules.certificate = true,
+	};
+	const struct incident *const incidents[CHECK_COUNT] = { NULL };
+	struct watched watched = { .config = &config, .standing.judged = true };
+	AUTO(str) struct str text = { 0 };
+	struct json_writer w;
+
+	memcpy(watched.standing.checks, sinces[_i].checks, sizeof(watched.standing.checks));
+	json_start(&w, &text);
+	view_target(&w, &watched, incidents, 0);
+	ck_assert_msg(strstr(text.data, sinces[_i].since) != NULL, "%s: %s", sinces[_i].what, text.data);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("view");
@@ -85,6 +124,7 @@ int main(void)
 	tcase_add_loop_test(tests, what_is_kept_of_a_certificate_comes_back, 0, 2);
 	tcase_add_loop_test(tests, strange_facts_are_no_facts, 0, (int)(sizeof(strange) / sizeof(strange[0])));
 	tcase_add_test(tests, an_older_version_kept_less);
+	tcase_add_loop_test(tests, since_when, 0, (int)(sizeof(sinces) / sizeof(sinces[0])));
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

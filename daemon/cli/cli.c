@@ -35,7 +35,7 @@ struct cli_command {
 };
 
 static const struct cli_option options[CLI_OPTION_COUNT] = {
-	[CLI_OPTION_CONFIG] = { "config", 'c', "FILE", "the configuration that `config` works on" },
+	[CLI_OPTION_CONFIG] = { "config", 'c', "FILE", "the file for `config`, and for the profiles of `probe`" },
 	[CLI_OPTION_SOCKET] = { "socket", 0, "PATH", "the daemon's control socket" },
 	[CLI_OPTION_JSON] = { "json", 0, NULL, "print JSON" },
 	[CLI_OPTION_COLOR] = { "color", 0, "WHEN", "auto, always or never" },

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "daemon/cli/cli_private.h"
+#include "daemon/probe/outfit.h"
 #include "lib/base/mem.h"
 #include "lib/base/str.h"
 #include "lib/config/config.h"
@@ -21,6 +22,7 @@ static struct config_env real_environment(const struct cli *cli)
 	return (struct config_env){
 		.variable = cli->io->variable, .arg = cli->io->arg,
 		.credentials_directory = credentials, .lenient = credentials == NULL,
+		.check_ciphers = outfit_check_ciphers,
 	};
 }
 

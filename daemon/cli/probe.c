@@ -544,6 +544,14 @@ static enum cli_exit probe_name(const struct cli *cli)
 	return exit_of(level);
 }
 
+/* Nobody shall take a certificate for good because nobody was asked. */
+static void note_revocation(const struct cli *cli, const struct target_config *target)
+{
+	if (target->tls && (target->revocation == REVOCATION_CRL || target->revocation == REVOCATION_OCSP))
+		cli_note(cli, "certificate.revocation: %s is asked by the daemon only",
+			 target->revocation == REVOCATION_CRL ? "crl" : "ocsp");
+}
+
 static enum cli_exit probe_address(const struct cli *cli, uint16_t port, struct course *course)
 {
 	const struct config_env env = {
@@ -572,6 +580,8 @@ static enum cli_exit probe_address(const struct cli *cli, uint16_t port, struct 
 		result = give_up(cli, "the profile says that there is no TLS: --tls if there is");
 	else
 		result = probe_config(cli, config, course);
+	if (config != NULL)
+		note_revocation(cli, &config->targets[0]);
 	config_free(config);
 	report_done(&report);
 	settings_done(&settings);

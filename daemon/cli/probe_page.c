@@ -209,15 +209,23 @@ static const struct json *check_of(const struct page *page, enum check check)
 	return json_get(json_get(page->probe, "checks"), check_name(check));
 }
 
+/* No phase is to blame. */
+static bool ends_well(const struct page *page)
+{
+	return level_of(check_of(page, CHECK_AVAILABILITY)) == LEVEL_OK ||
+	       str_equal(json_get_string(page->probe, "phase"), phase_name(PHASE_TOTAL));
+}
+
 /* The connection: in which phase it ended, when, and in whose words. */
 static void explain_availability(struct page *page, struct str *text)
 {
 	const int64_t total_us = us_of(json_get(page->probe, "phases"), "total");
 	const char *detail = json_get_string(page->probe, "detail");
 
-	str_addf(text, "in phase %s", text_of(page->probe, "phase"));
+	if (!ends_well(page))
+		str_addf(text, "in phase %s", text_of(page->probe, "phase"));
 	if (total_us >= 0) {
-		str_add(text, " after ");
+		str_add(text, text->bytes > 0 ? " after " : "after ");
 		str_add_duration(text, total_us);
 	}
 	if (detail != NULL)
@@ -323,6 +331,17 @@ static void add_reasons(struct page *page)
 	}
 }
 
+/* A failure that the configuration expects: "connection refused, as expected". */
+static void add_expected(struct page *page)
+{
+	const char *detail = json_get_string(page->probe, "detail");
+
+	if (detail == NULL || level_of(check_of(page, CHECK_AVAILABILITY)) != LEVEL_OK)
+		return;
+	add_times(page, " ", MARGIN);
+	add_wrapped(page, MARGIN, 2 * MARGIN, TABLE_PLAIN, detail);
+}
+
 /* The waterfall */
 
 static void add_bar(struct page *page, int64_t from_us, int64_t took_us, int64_t all_us, enum table_style style)
@@ -351,8 +370,7 @@ static void add_bar(struct page *page, int64_t from_us, int64_t took_us, int64_t
 
 static void add_phase(struct page *page, enum phase phase, int64_t from_us, int64_t took_us, int64_t all_us)
 {
-	const bool failed =
-		str_equal(json_get_string(page->probe, "phase"), phase_name(phase)) && phase != PHASE_TOTAL;
+	const bool failed = str_equal(json_get_string(page->probe, "phase"), phase_name(phase)) && !ends_well(page);
 	AUTO(str) struct str time = { 0 };
 
 	str_add_duration(&time, took_us);
@@ -587,6 +605,7 @@ void probe_page(struct str *out, const struct json *probe, const struct page_sty
 	struct page page = { .out = out, .style = style, .probe = probe };
 
 	add_headline(&page);
+	add_expected(&page);
 	add_reasons(&page);
 	add_waterfall(&page);
 	str_add_char(out, '\n');

@@ -61,6 +61,8 @@ bool address_split(const char *text, char **host, uint16_t *port, struct error *
 	AUTO(string) char *name = NULL;
 	struct address address;
 
+	if (strstr(text, "://") != NULL)
+		return error_set(err, "a URL: write host:port, like www.example.com:443");
 	if (text[0] == '[')
 		return split_bracketed(text, host, port, err);
 	if (colon == NULL)

@@ -608,6 +608,9 @@ static void finish_addresses(struct making *making, const struct target_config *
 	if (!target->all_addresses && target->need != 0 && layer_get(&schema_target, &making->own, "require") != NULL)
 		mistake(making->load, making->node, making->path,
 			"\"require\" without \"addresses: all\" has nothing to count");
+	if (target->all_addresses && target->resolve_count > 0 && target->need > (int)target->resolve_count)
+		mistake(making->load, making->node, making->path,
+			"\"require\" is more than \"resolve\" has addresses");
 	if (target->all_addresses && target->resolve_count == 0 && target->proxy.kind != PROXY_KIND_NONE &&
 	    target->proxy.kind != PROXY_KIND_SOCKS5)
 		mistake(making->load, making->node, making->path,

@@ -200,10 +200,27 @@ static int word_index(const struct spot *spot, struct node *node, const char *te
 	return word_among(spot, node, text, spot->key->words);
 }
 
+static bool is_off(const char *text)
+{
+	struct error ignored;
+	bool on;
+
+	return value_switch(text, &on, &ignored) && !on;
+}
+
+/* Where off is a word, the other ways to write it are, too. */
+static bool means_off(const struct key *key, const char *text)
+{
+	for (size_t i = 0; key->words[i] != NULL; i++)
+		if (strcmp(key->words[i], "off") == 0)
+			return is_off(text);
+	return false;
+}
+
 void set_word(const struct spot *spot, struct node *node)
 {
 	const char *text = text_of(spot, node);
-	int index = text != NULL ? word_index(spot, node, text) : -1;
+	int index = text != NULL ? word_index(spot, node, means_off(spot->key, text) ? "off" : text) : -1;
 	unsigned int value = (unsigned int)index;
 
 	/* An enum without negative values is an unsigned int here (GCC and clang alike). */
@@ -654,14 +671,6 @@ void set_target_send_to(const struct spot *spot, struct node *node)
 
 /* ---- ways to a target ---- */
 
-static bool is_off(const char *text)
-{
-	struct error ignored;
-	bool on;
-
-	return value_switch(text, &on, &ignored) && !on;
-}
-
 static bool set_one_address(const struct spot *spot, struct node *node, const struct path *path,
 			    struct address *address)
 {
@@ -923,6 +932,17 @@ static void add_step(const struct spot *spot, struct node *node, const struct pa
 							    .path = path_text(&value) };
 }
 
+/* Whether an expect follows the guard steps[guard] before TLS begins; sends and other guards may stand between. */
+static bool guard_has_expect(const struct exchange_step *steps, size_t count, size_t guard)
+{
+	size_t next = guard + 1;
+
+	while (next < count && (steps[next].kind == EXCHANGE_EXPECT_NOT || steps[next].kind == EXCHANGE_SEND ||
+				steps[next].kind == EXCHANGE_SEND_HEX))
+		next++;
+	return next < count && steps[next].kind != EXCHANGE_STARTTLS;
+}
+
 /* What is wrong between the steps, which `node` has one for one. */
 static void check_steps(const struct spot *spot, struct node *node, const struct exchange_step *steps)
 {
@@ -930,11 +950,9 @@ static void check_steps(const struct spot *spot, struct node *node, const struct
 
 	for (uint32_t i = 0; i < node->count; i++) {
 		const enum exchange_kind kind = steps[i].kind;
-		const bool last = i + 1 == node->count;
 		struct path path = { spot->path, NULL, i };
 
-		if (kind == EXCHANGE_EXPECT_NOT &&
-		    (last || (steps[i + 1].kind != EXCHANGE_EXPECT && steps[i + 1].kind != EXCHANGE_EXPECT_NOT)))
+		if (kind == EXCHANGE_EXPECT_NOT && !guard_has_expect(steps, node->count, i))
 			mistake(spot->load, node->items[i], &path, "guards the next expect: an expect must follow it");
 		if (kind == EXCHANGE_STARTTLS && starts_tls)
 			mistake(spot->load, node->items[i], &path, "starttls can be only once");
@@ -1086,7 +1104,7 @@ void set_starttls(const struct spot *spot, struct node *node)
 
 	for (enum starttls each = STARTTLS_NONE + 1; each < STARTTLS_COUNT; each++)
 		words[each - 1] = starttls_name(each);
-	if (text != NULL && word_among(spot, node, text, words) >= 0)
+	if (text != NULL && !is_off(text) && word_among(spot, node, text, words) >= 0)
 		starttls_parse(text, field(spot));
 }
 

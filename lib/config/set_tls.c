@@ -181,10 +181,12 @@ void set_pins(const struct spot *spot, struct node *node)
 		add_pin(spot, node, spot->path, target);
 		return;
 	}
-	if (node->count == 0 || node->count > PINS_MAX) {
-		mistake(spot->load, node, spot->path, "must have 1 to %d entries", PINS_MAX);
+	if (node->count > PINS_MAX) {
+		mistake(spot->load, node, spot->path, "must have at most %d entries", PINS_MAX);
 		return;
 	}
+	if (node->count == 0)
+		return;
 	target->pins = mem_array(node->count, PIN_BYTES);
 	for (uint32_t i = 0; i < node->count; i++) {
 		struct path item = { spot->path, NULL, i };

@@ -46,6 +46,11 @@ static const char *const kinds[] = {
 	[EXCHANGE_SEND_HEX] = "send_hex", [EXCHANGE_EXPECT_HEX] = "expect_hex", [EXCHANGE_STARTTLS] = "starttls",
 };
 
+static bool is_send(enum exchange_kind kind)
+{
+	return kind == EXCHANGE_SEND || kind == EXCHANGE_SEND_HEX;
+}
+
 /* What is sent may be a password. */
 static void wipe_done(struct str *str)
 {
@@ -156,15 +161,21 @@ static bool size_is_fine(const struct step *step, struct error *err)
 	return bytes <= EXCHANGE_SEND_BYTES_MAX || error_set(err, "is more than 64 KiB to send or expect");
 }
 
+/* Before `end` there is a guard that has no expect yet. */
+static bool guard_waits(const struct step *first, const struct step *end)
+{
+	while (end > first && is_send(end[-1].kind))
+		end--;
+	return end > first && end[-1].kind == EXCHANGE_EXPECT_NOT;
+}
+
 static bool step_read(struct exchange_plan *plan, const struct exchange_step *from, struct error *err)
 {
 	struct step *step = &plan->steps[plan->count++];
-	const struct step *before = step > plan->steps ? step - 1 : NULL;
 
 	step->kind = from->kind;
 	step->text = mem_strdup(from->text != NULL ? from->text : "");
-	if (before != NULL && before->kind == EXCHANGE_EXPECT_NOT && step->kind != EXCHANGE_EXPECT &&
-	    step->kind != EXCHANGE_EXPECT_NOT)
+	if (step->kind == EXCHANGE_STARTTLS && guard_waits(plan->steps, step))
 		return error_set(err, "expect_not guards the next expect: an expect must follow it");
 	switch (step->kind) {
 	case EXCHANGE_SEND: return read_send(plan, step, step->text, err) && size_is_fine(step, err);
@@ -198,7 +209,7 @@ struct exchange_plan *exchange_plan_new(const struct exchange_step *steps, size_
 		else
 			good = step_read(plan, &steps[i], err);
 	}
-	if (good && count > 0 && steps[count - 1].kind == EXCHANGE_EXPECT_NOT)
+	if (good && guard_waits(plan->steps, plan->steps + plan->count))
 		good = error_set(err, "expect_not guards the next expect: an expect must follow it");
 	if (good)
 		return plan;
@@ -385,7 +396,7 @@ static void not_come(struct exchange *exchange)
 	enum reason reason = closed ? REASON_EXCHANGE_CLOSED : REASON_EXCHANGE_TIMEOUT;
 	enum exchange_kind kind = step_of(exchange)->kind;
 
-	if (kind == EXCHANGE_SEND || kind == EXCHANGE_SEND_HEX)
+	if (is_send(kind))
 		fail(exchange, exchange->step, reason,
 		     closed ? "the peer closed before all was sent" : "not all was sent until the time was over");
 	else if (kind == EXCHANGE_STARTTLS)
@@ -475,22 +486,30 @@ static bool run_send(struct exchange *exchange)
 
 /* ---- expect ---- */
 
-/* The guards stand right before their expect, which is the step under way. */
+/* The guards stand before their expect, which is the step under way; sends may stand between. */
 static size_t guard_index(const struct exchange *exchange, size_t guard)
 {
-	return exchange->step - (exchange->search_count - 1) + guard;
+	size_t index = exchange->step;
+
+	for (size_t ahead = exchange->search_count - 1 - guard; ahead > 0; ahead--)
+		do
+			index--;
+		while (exchange->plan->steps[index].kind != EXCHANGE_EXPECT_NOT);
+	return index;
 }
 
 static void searches_start(struct exchange *exchange)
 {
+	const struct step *steps = exchange->plan->steps;
 	size_t first = exchange->step;
 
-	while (first > 0 && exchange->plan->steps[first - 1].kind == EXCHANGE_EXPECT_NOT)
-		first--;
-	exchange->search_count = exchange->step - first + 1;
+	exchange->search_count = 1;
+	for (; first > 0 && (steps[first - 1].kind == EXCHANGE_EXPECT_NOT || is_send(steps[first - 1].kind)); first--)
+		exchange->search_count += steps[first - 1].kind == EXCHANGE_EXPECT_NOT;
 	exchange->searches = mem_array(exchange->search_count, sizeof(*exchange->searches));
-	for (size_t i = 0; i < exchange->search_count; i++)
-		exchange->searches[i] = expect_search_new(exchange->plan->steps[first + i].expect);
+	for (size_t i = 0, step = first; step <= exchange->step; step++)
+		if (steps[step].expect != NULL)
+			exchange->searches[i++] = expect_search_new(steps[step].expect);
 	exchange->begun = true;
 }
 
@@ -600,6 +619,8 @@ static bool run_expect_hex(struct exchange *exchange)
 	const struct str *input = &exchange->input;
 	size_t common = input->bytes < wanted->bytes ? input->bytes : wanted->bytes;
 
+	if (!exchange->begun)
+		searches_start(exchange);
 	if (common > 0 && memcmp(input->data, wanted->data, common) != 0) {
 		mismatch(exchange, exchange->step);
 		return false;
@@ -609,6 +630,8 @@ static bool run_expect_hex(struct exchange *exchange)
 			not_come(exchange);
 		return false;
 	}
+	if (guards_object(exchange, common))
+		return false;
 	consume(exchange, common);
 	exchange->mid_line = false;
 	step_over(exchange);

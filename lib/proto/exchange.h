@@ -10,8 +10,8 @@
  *                  exchange_is_unsettled(): if nothing more comes for EXCHANGE_QUIET_MS, the holder of the connection
  *                  says exchange_quiet(), and it counts as it is. Who does not keep such a time loses only time:
  *                  closing and the deadline settle it too.
- * expect_not:      guards the next expect, alone or with others. If the expect matches, its guards are held against what
- *                  that match consumed, from the first byte that was not consumed before, as if nothing followed: one
+ * expect_not:      guards the next expect or expect_hex, alone or with others; sends may stand between. If the expect
+ *                  matches, its guards are held against what that match consumed, from the first byte that was not consumed before, as if nothing followed: one
  *                  that matches there is a mismatch. A guard that matches where nothing the expect could match has
  *                  begun is one at once, and so is one that matches while the peer closes or the time runs out.
  * expect_hex:      exactly these bytes come next; the first wrong one is a mismatch.
