@@ -317,7 +317,7 @@ END_TEST
 /* As the daemon knows it, whose inquirer asked the authority. */
 START_TEST(what_an_authority_said_is_told)
 {
-	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK };
+	const struct found found = { REASON_OK, PHASE_TOTAL, NULL, 1000, 1000, 80, REASON_OK, NULL };
 	struct tls_facts facts = *facts_of(&found);
 	struct target_config target = target_of(&found);
 	const struct page_style plain = { .columns = COLUMNS };

@@ -89,13 +89,21 @@ static void check_end(const struct run *run, size_t count)
 		require((unsigned char)*c >= ' ' && *c != 0x7f);
 }
 
+/* By its words: nobody can tell what the answer would have been. */
+static bool gave_up(const struct run *run)
+{
+	const char *text;
+
+	return exchange_failure(run->exchange, &text) != REASON_OK &&
+	       (strstr(text, ": gave up: ") != NULL || strstr(text, " captured more than ") != NULL);
+}
+
 static void check_dialogue(const struct exchange_plan *plan, size_t count, const uint8_t *data, size_t bytes)
 {
 	struct run whole = { .exchange = exchange_new(plan) };
 	struct run singly = { .exchange = exchange_new(plan) };
 	const size_t how = bytes;
 	const char *text;
-	bool gave_up;
 
 	whole.next = exchange_begin(whole.exchange);
 	singly.next = exchange_begin(singly.exchange);
@@ -113,9 +121,7 @@ static void check_dialogue(const struct exchange_plan *plan, size_t count, const
 	finish(&whole, how);
 	finish(&singly, how);
 	/* Searching bit by bit is more work, and may come to its limit first. */
-	gave_up = exchange_failure(whole.exchange, &text) == REASON_EXCHANGE_TOO_LONG ||
-		  exchange_failure(singly.exchange, &text) == REASON_EXCHANGE_TOO_LONG;
-	if (!gave_up) {
+	if (!gave_up(&whole) && !gave_up(&singly)) {
 		require(whole.next == singly.next);
 		require(exchange_step(whole.exchange) == exchange_step(singly.exchange));
 		require(exchange_failure(whole.exchange, &text) == exchange_failure(singly.exchange, &text));
