@@ -699,8 +699,8 @@ targets:
             seen = self.seen.reasons.get(name, {"none"})
             ok(seen <= set(reason.split(" or ")), f"{name}: {reason}",
                [sorted(seen), self.last(name)])
-        late = {name: max(times) for name, times in self.seen.totals.items() if max(times) > self.timeout_s + 0.1}
-        ok(not late, "no probe lasts longer than its timeout and 100 ms", late)
+        late = {name: max(times) for name, times in self.seen.totals.items() if max(times) > self.timeout_s + harness.LATE_S}
+        ok(not late, f"no probe lasts longer than its timeout and {harness.LATE_S * 1000:.0f} ms", late)
         early = {name: min(self.seen.totals.get(name, [0])) for name, _, _, reason in self.targets
                  if reason.endswith("_timeout") and min(self.seen.totals.get(name, [0])) < self.timeout_s - 0.1}
         ok(not early, "a timeout is one, to 100 ms", early)
