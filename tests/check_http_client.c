@@ -51,6 +51,7 @@ struct peer {
 };
 
 struct client_side { /* one connection, seen from the server */
+	bool stalled;        /* says nothing more: a ClientHello may hold what looks like a line */
 	struct peer *peer;
 	struct bufferevent *bev;
 	struct event *drip;
@@ -106,6 +107,7 @@ static bool side_act(struct client_side *side, enum act act, const char *text)
 	}
 	if (text != NULL)
 		side_say(side, text);
+	side->stalled = act == STALL;
 	if (act == DRIP) {
 		side->drip = event_new(side->peer->base, -1, EV_PERSIST, on_drip, side);
 		event_add(side->drip, &often);
@@ -189,8 +191,9 @@ static void on_mail_read(struct bufferevent *bev, void *arg)
 	while ((line = evbuffer_readln(bufferevent_get_input(bev), NULL, EVBUFFER_EOL_CRLF_STRICT)) != NULL) {
 		bool alive;
 
-		str_addf(&side->peer->heard, "%s\n", line);
-		alive = smtp_line(side, line);
+		if (!side->stalled)
+			str_addf(&side->peer->heard, "%s\n", line);
+		alive = side->stalled || smtp_line(side, line);
 		free(line);
 		if (!alive)
 			return;
